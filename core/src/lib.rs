@@ -1,1 +1,27 @@
-//! core
+//! What every Quorate pattern stands on: replicated state machines with bounded-time leases, and the
+//! runtime of the containers that serve them.
+//!
+//! The crate is pure inside and does its effects at the rim. [`machine`], [`lease`], [`table`],
+//! [`types`] and `replica` take time, ids and seeds as data and return what shall happen as data;
+//! `log`, `node` and `runtime` act. See ARCHITECTURE.md for the map.
+//!
+//! Features: none (the default) gives what a client needs; `replica` adds consensus, the log on disk
+//! and the peer transport; `server` adds the container runtime.
+
+pub mod clock;
+pub mod codec;
+pub mod error;
+pub mod lease;
+#[cfg(feature = "replica")]
+pub mod log;
+pub mod machine;
+#[cfg(feature = "replica")]
+pub mod node;
+#[cfg(feature = "replica")]
+pub mod replica;
+#[cfg(feature = "server")]
+pub mod runtime;
+pub mod table;
+pub mod types;
+
+pub use error::{Code, Error};

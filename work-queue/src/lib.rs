@@ -1,1 +1,8 @@
-//! wq
+//! The generic work queue: at-least-once execution, exactly one recorded outcome.
+//!
+//! `machine` (pure) → `service` (async domain trait) → `api` (REST and gRPC) → container.
+//! [`service::QueueService`] is implemented by a replica in this process and by the client of a
+//! cluster, so the same code runs embedded or remote.
+
+pub mod machine;
+pub mod service;

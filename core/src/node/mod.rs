@@ -1,0 +1,1 @@
+//! The shell around a replica: threads, timers, disk, peers, bootstrap.

@@ -1,0 +1,1 @@
+//! The container runtime every binary uses: settings, logs, metrics, listeners, health, errors, drain.
