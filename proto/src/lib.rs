@@ -9,3 +9,12 @@
 #[rustfmt::skip]
 #[path = "gen/quorate.peer.v1.rs"]
 pub mod peer;
+
+/// The work queue: package `quorate.queue.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+#[path = "gen/quorate.queue.v1.rs"]
+pub mod queue;
+
+/// The descriptors of all packages, as gRPC reflection serves them.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
