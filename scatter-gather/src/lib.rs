@@ -1,1 +1,4 @@
-//! x
+//! The scatter/gather pattern of Quorate.
+//!
+//! Not built yet: the crate holds its place in the workspace and exports nothing, so that nothing can
+//! be used that does not work.
