@@ -33,6 +33,7 @@ pub struct HelloRequest {
 pub struct HelloResponse {
     #[prost(message, optional, tag = "1")]
     pub identity: ::core::option::Option<Identity>,
+    /// The first configuration, once the cluster is formed: a peer that finds its own disk in it joins.
     #[prost(message, repeated, tag = "2")]
     pub members: ::prost::alloc::vec::Vec<Member>,
     #[prost(uint64, repeated, tag = "3")]
@@ -40,17 +41,6 @@ pub struct HelloResponse {
     #[prost(uint32, tag = "4")]
     pub protocol: u32,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct BootstrapRequest {
-    #[prost(message, optional, tag = "1")]
-    pub from: ::core::option::Option<Identity>,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub cluster_id: ::prost::bytes::Bytes,
-    #[prost(message, repeated, tag = "3")]
-    pub members: ::prost::alloc::vec::Vec<Member>,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BootstrapResponse {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RaftFrame {
     /// In the first frame of a stream only.
@@ -293,31 +283,6 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("quorate.peer.v1.Peer", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// The first configuration of a new cluster, from the node that gathered all initial peers.
-        pub async fn bootstrap(
-            &mut self,
-            request: impl tonic::IntoRequest<super::BootstrapRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::BootstrapResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/quorate.peer.v1.Peer/Bootstrap",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("quorate.peer.v1.Peer", "Bootstrap"));
-            self.inner.unary(req, path, codec).await
-        }
         /// Raft messages of one sender, in order; any may be lost. The first frame names the sender.
         pub async fn raft(
             &mut self,
@@ -406,14 +371,6 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloResponse>, tonic::Status>;
-        /// The first configuration of a new cluster, from the node that gathered all initial peers.
-        async fn bootstrap(
-            &self,
-            request: tonic::Request<super::BootstrapRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::BootstrapResponse>,
-            tonic::Status,
-        >;
         /// Raft messages of one sender, in order; any may be lost. The first frame names the sender.
         async fn raft(
             &self,
@@ -534,49 +491,6 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HelloSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/quorate.peer.v1.Peer/Bootstrap" => {
-                    #[allow(non_camel_case_types)]
-                    struct BootstrapSvc<T: Peer>(pub Arc<T>);
-                    impl<T: Peer> tonic::server::UnaryService<super::BootstrapRequest>
-                    for BootstrapSvc<T> {
-                        type Response = super::BootstrapResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::BootstrapRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Peer>::bootstrap(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = BootstrapSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
