@@ -51,6 +51,24 @@ pub mod limits {
     pub const WAIT_MS_MAX: u64 = 60_000;
     /// Items of one page.
     pub const PAGE_MAX: u32 = 1_000;
+    /// Leases in one heartbeat.
+    pub const LEASES_PER_RENEWAL_MAX: usize = 10_000;
+    /// Times a job may be given back, or granted to a worker that never hears of it, before it is
+    /// dead: a job that every worker declines must not circle for ever.
+    pub const RELEASES_MAX: u32 = 1_000;
+    /// Longest delay of a retry.
+    pub const DELAY_MS_MAX: u64 = 366 * 86_400_000;
+    /// Highest number of attempts a queue or a job may ask for.
+    pub const ATTEMPTS_MAX: u32 = 1_000;
+    /// Batches of one cluster.
+    pub const BATCHES_MAX: usize = 100_000;
+    /// Completed and cancelled jobs that a queue keeps for inspection; above it the oldest go before
+    /// their retention is over. Jobs of a batch are not among them: they count as held by the queue.
+    pub const KEPT_JOBS_MAX: u64 = 100_000;
+    /// Bytes of those.
+    pub const KEPT_BYTES_MAX: u64 = 256 << 20;
+    /// Dead jobs made ready by one redrive.
+    pub const REDRIVE_MAX: u32 = 10_000;
 }
 
 macro_rules! id {
@@ -101,6 +119,12 @@ id! {
     LeaseId "l"
 }
 
+impl SessionId {
+    /// No session: a request for work that ended without any and named none is answered with it, and
+    /// a request that names it is one that names none.
+    pub const NONE: Self = Self(0);
+}
+
 impl LeaseId {
     /// The fencing token of this grant.
     pub fn token(self) -> FencingToken {
@@ -120,7 +144,7 @@ pub struct Blob {
 }
 
 /// A job as it is enqueued.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewJob {
     /// Opaque bytes, handed out byte for byte.
     pub payload: Bytes,
@@ -143,6 +167,31 @@ pub struct NewJob {
     pub labels: Vec<(Arc<str>, Arc<str>)>,
     /// W3C trace context of the enqueuer.
     pub traceparent: Option<Arc<str>>,
+}
+
+impl NewJob {
+    /// The priority of a job that names none.
+    pub const PRIORITY_DEFAULT: u8 = 8;
+    /// The last priority.
+    pub const PRIORITY_MAX: u8 = 15;
+}
+
+impl Default for NewJob {
+    /// An empty payload at the default priority.
+    fn default() -> Self {
+        Self {
+            payload: Bytes::new(),
+            payload_is_json: false,
+            inputs: Vec::new(),
+            priority: Self::PRIORITY_DEFAULT,
+            not_before: None,
+            dedupe_key: None,
+            max_attempts: None,
+            batch: None,
+            labels: Vec::new(),
+            traceparent: None,
+        }
+    }
 }
 
 /// Settings of a queue.
@@ -206,6 +255,9 @@ pub struct LeaseRequest {
     pub max: u32,
     /// Length of each; the queue's setting when absent.
     pub lease_ms: Option<u64>,
+    /// Number of the last heartbeat that was sent before this request; 0 when there was none or they
+    /// carry no numbers. Only later heartbeats can tell that the answer was lost.
+    pub heartbeat: u64,
 }
 
 /// How a lease ends, as its holder says.
@@ -272,7 +324,8 @@ pub enum Command {
         settle: Vec<Settle>,
         then: Option<LeaseRequest>,
     },
-    /// New length for a lease, counted from now.
+    /// New length for a lease, counted from now. The answer renews the lease: it may be trusted for
+    /// the new length from before the request was sent.
     Extend {
         lease: LeaseId,
         session: Option<SessionId>,
@@ -305,9 +358,10 @@ pub enum Command {
     CancelBatch { batch: BatchId },
     /// Counts a dead child as final.
     SkipChild { job: JobId },
-    /// Leader: the counts of these leases are over.
+    /// Leader: the counts of these leases are over. Each with the number of its extensions when that
+    /// was found: an extension that comes first voids the expiry.
     ExpireLeases {
-        leases: Vec<LeaseId>,
+        leases: Vec<(LeaseId, u32)>,
         cause: ExpireCause,
     },
     /// Leader: these leases get no acknowledgement any more; their end follows.
@@ -491,7 +545,7 @@ pub struct JobView {
     pub finished: Option<LogTime>,
     /// When it will be ready, if delayed.
     pub ready_at: Option<LogTime>,
-    /// Failed attempts, lost leases, releases.
+    /// Failed attempts.
     pub failures: u32,
     /// Lost leases.
     pub losses: u32,
@@ -654,8 +708,9 @@ pub enum Answer {
     Queues(Vec<QueueView>),
     /// One job.
     Job(Box<JobView>),
-    /// A page.
-    Jobs(Vec<JobView>),
+    /// A page, and the `after` of the next one. A page may be short or even empty and still have a
+    /// next one: a filter looks at a bounded number of jobs.
+    Jobs(Vec<JobView>, Option<JobId>),
     /// One batch.
     Batch(Box<BatchView>),
     /// A page.
@@ -669,8 +724,11 @@ pub enum Answer {
 pub struct Renewal {
     /// The session.
     pub session: SessionId,
-    /// All leases it holds. One that is missing twice in a row is released without charging an attempt,
-    /// so a holder drops a grant that arrives after two heartbeats that did not list it.
+    /// Number of this heartbeat within the session, from 1 and growing; 0 when the sender counts none.
+    pub number: u64,
+    /// All leases it holds, those included whose settlement is not answered yet. One that is missing
+    /// in two numbered heartbeats in a row is released without charging an attempt, so a holder drops a
+    /// grant that arrives when two heartbeats were sent since its request.
     pub leases: Vec<LeaseId>,
     /// How far some of them are.
     pub progress: Vec<(LeaseId, Progress)>,
@@ -701,6 +759,8 @@ pub enum Event {
         job: JobId,
         lease_ms: u64,
         stall_ms: u64,
+        /// How often its length was changed; 0 for the grant itself.
+        extensions: u32,
     },
     /// A lease gets no acknowledgement any more.
     Revoking { lease: LeaseId, cause: RevokeCause },
