@@ -2,7 +2,7 @@
 
 use super::output::SnapshotMeta;
 use crate::machine::{Machine, Op};
-use crate::types::{Mono, NodeId};
+use crate::types::{Mono, NodeId, Principal};
 use quorate_proto::peer::RaftMessage;
 
 /// Names one request of the shell until its [`super::Output::Reply`], [`super::Output::Answer`] or
@@ -36,6 +36,15 @@ pub enum Input<M: Machine> {
     /// Log an operation. Answered by [`super::Output::Reply`], at once with `no_quorum` when this
     /// replica does not lead.
     Propose(Proposal<M>),
+    /// Open a client stream, whose operations carry [`crate::machine::OpKey::Stream`]. Answered by
+    /// [`super::Output::StreamOpened`]. A stream that was opened twice because an answer was lost
+    /// costs nothing: the idle one expires.
+    OpenStream {
+        /// The request.
+        id: RequestId,
+        /// Who may use it.
+        principal: Principal,
+    },
     /// Answer a question, linearizably. Answered by [`super::Output::Answer`].
     Query {
         /// The request.

@@ -4,8 +4,10 @@
 //! together with a reading of the clocks, everything leaves as an [`Output`]; equal inputs give equal
 //! outputs. The shell is `crate::node`; the simulator is another.
 
+mod config;
 mod input;
 mod output;
 
+pub use config::{Boot, BootError, Config};
 pub use input::{Input, Proposal, RequestId};
-pub use output::{Output, Role, Status, Write};
+pub use output::{HardState, LogEntry, Member, Output, Role, SnapshotMeta, Status, Write};

@@ -9,7 +9,7 @@ use quorate_proto::peer::RaftMessage;
 use serde::{Deserialize, Serialize};
 
 /// A member of the group: votes belong to a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Member {
     /// The node.
     pub node: NodeId,
@@ -68,6 +68,9 @@ pub struct Write {
     pub snapshot: Option<SnapshotMeta>,
     /// Entries at or below this index are no longer needed. Never above the snapshot's index.
     pub compact_to: Option<LogIndex>,
+    /// Set together with `snapshot` when it came from the leader and replaces the log: no entry that
+    /// was written before this write counts any more, whatever its index.
+    pub restart: bool,
     /// A sync is needed before the ticket may be reported. False only for a commit index alone.
     pub must_sync: bool,
 }
@@ -130,7 +133,7 @@ pub enum Output<M: Machine> {
         /// Which snapshot file.
         meta: SnapshotMeta,
     },
-    /// Begin a snapshot file; slices follow.
+    /// Begin a snapshot file; slices follow. A file that was begun before and not ended is void.
     SnapshotBegin(SnapshotMeta),
     /// The next slice of the file.
     SnapshotSlice(Vec<u8>),
@@ -144,6 +147,13 @@ pub enum Output<M: Machine> {
         result: Result<M::Reply, Error>,
         /// The reply is the remembered answer of an earlier execution of the same operation.
         replayed: bool,
+    },
+    /// Outcome of opening a client stream.
+    StreamOpened {
+        /// The request.
+        id: RequestId,
+        /// The stream's id.
+        result: Result<u64, Error>,
     },
     /// Outcome of a query.
     Answer {
