@@ -25,6 +25,11 @@ pub mod limits {
     pub const JOBS_PER_ENQUEUE_MAX: usize = 1_000;
     /// Leases in one answer, settlements in one request.
     pub const LEASES_PER_REQUEST_MAX: usize = 1_000;
+    /// Payloads in one enqueue, results in one settlement, in bytes: what one log entry takes in.
+    pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+    /// Payloads in one answer to a request for work, and views in one page, in bytes. An answer goes
+    /// over by its last item at the most, which keeps it below the 4 MiB of a gRPC message.
+    pub const ANSWER_BYTES_MAX: usize = 2 << 20;
     /// Blobs of one job.
     pub const INPUTS_MAX: usize = 16;
     /// Labels of one job.
@@ -704,19 +709,20 @@ pub enum Query {
 pub enum Answer {
     /// One queue.
     Queue(Box<QueueView>),
-    /// A page.
-    Queues(Vec<QueueView>),
+    /// A page, and the `after` of the next one.
+    Queues(Vec<QueueView>, Option<Name>),
     /// One job.
     Job(Box<JobView>),
     /// A page, and the `after` of the next one. A page may be short or even empty and still have a
-    /// next one: a filter looks at a bounded number of jobs.
+    /// next one: it is bounded in bytes, and a filter looks at a bounded number of jobs.
     Jobs(Vec<JobView>, Option<JobId>),
     /// One batch.
     Batch(Box<BatchView>),
-    /// A page.
-    Batches(Vec<BatchView>),
-    /// A page of children by index.
-    BatchResults(Vec<ChildView>),
+    /// A page, and the `after` of the next one.
+    Batches(Vec<BatchView>, Option<BatchId>),
+    /// A page of children by index, and the `from` of the next one. Pages are bounded in bytes too, so
+    /// one may be shorter than was asked for.
+    BatchResults(Vec<ChildView>, Option<u32>),
 }
 
 /// A heartbeat.
