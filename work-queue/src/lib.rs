@@ -4,5 +4,7 @@
 //! [`service::QueueService`] is implemented by a replica in this process and by the client of a
 //! cluster, so the same code runs embedded or remote.
 
+pub mod check;
+pub mod convert;
 pub mod machine;
 pub mod service;

@@ -64,6 +64,12 @@ pub trait QueueService: Send + Sync + 'static {
     /// A heartbeat: renews the leases it lists.
     async fn renew(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error>;
 
+    /// Opens a client stream in the log: its number goes into [`OpKey::Stream`] with every operation
+    /// that shall be executed once.
+    async fn open_stream(&self, _caller: &Caller) -> Result<u64, Error> {
+        Err(Error::unimplemented("numbering requests in a stream"))
+    }
+
     /// How this endpoint stands.
     async fn cluster(&self) -> Result<ClusterInfo, Error>;
 }
