@@ -12,12 +12,6 @@ use crate::machine::{
 use quorate_core::error::{Code, Error};
 use std::sync::Arc;
 
-/// Last priority.
-const PRIORITY_MAX: u8 = 15;
-/// Most attempts of a job: past a thousand it is no retry but a loop.
-const MAX_ATTEMPTS_MAX: u32 = 1_000;
-/// Longest delay, backoff, stall time or retention: ten years.
-const LONG_MS_MAX: u64 = 10 * 365 * 86_400_000;
 /// Jobs and bytes of one queue are numbers that survive JSON.
 const COUNT_MAX: u64 = 1 << 53;
 
@@ -98,12 +92,12 @@ pub fn renewal(renewal: &mut Renewal) -> Result<(), Error> {
     at_most(
         "leases",
         renewal.leases.len(),
-        limits::LEASES_PER_REQUEST_MAX,
+        limits::LEASES_PER_RENEWAL_MAX,
     )?;
     at_most(
         "progress",
         renewal.progress.len(),
-        limits::LEASES_PER_REQUEST_MAX,
+        limits::LEASES_PER_RENEWAL_MAX,
     )?;
     for (i, (_, progress)) in renewal.progress.iter_mut().enumerate() {
         self::progress(progress).map_err(|e| within(format_args!("progress[{i}]"), e))?;
@@ -173,16 +167,17 @@ fn jobs(jobs: &[NewJob]) -> Result<(), Error> {
     for (i, job) in jobs.iter().enumerate() {
         new_job(job).map_err(|e| within(format_args!("jobs[{i}]"), e))?;
     }
-    Ok(())
+    together("jobs", jobs.iter().map(|job| job.payload.len()).sum())
 }
 
 fn new_job(job: &NewJob) -> Result<(), Error> {
     bytes("payload", job.payload.len(), limits::PAYLOAD_BYTES_MAX)?;
     blobs("inputs", &job.inputs)?;
-    if job.priority > PRIORITY_MAX {
+    if job.priority > NewJob::PRIORITY_MAX {
         return Err(Error::invalid(format!(
-            "priority: {} is out of range; use 0 (first) to {PRIORITY_MAX} (last)",
-            job.priority
+            "priority: {} is out of range; use 0 (first) to {} (last)",
+            job.priority,
+            NewJob::PRIORITY_MAX
         )));
     }
     if let Some(key) = &job.dedupe_key {
@@ -258,7 +253,11 @@ fn settlements(settle: &mut [Settle]) -> Result<(), Error> {
     for (i, one) in settle.iter_mut().enumerate() {
         settlement(&mut one.settlement).map_err(|e| within(format_args!("settle[{i}]"), e))?;
     }
-    Ok(())
+    let results = settle.iter().map(|one| match &one.settlement {
+        Settlement::Complete { result, .. } => result.len(),
+        _ => 0,
+    });
+    together("settle", results.sum())
 }
 
 fn settlement(settlement: &mut Settlement) -> Result<(), Error> {
@@ -295,20 +294,22 @@ fn lease_ms(ms: u64) -> Result<(), Error> {
 }
 
 fn long_ms(field: &str, ms: u64) -> Result<(), Error> {
-    if ms <= LONG_MS_MAX {
+    if ms <= limits::DELAY_MS_MAX {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "{field}: {ms} is out of range; use up to {LONG_MS_MAX} (ten years)"
+        "{field}: {ms} is out of range; use up to {} (366 days)",
+        limits::DELAY_MS_MAX
     )))
 }
 
 fn attempts(max: u32) -> Result<(), Error> {
-    if (1..=MAX_ATTEMPTS_MAX).contains(&max) {
+    if (1..=limits::ATTEMPTS_MAX).contains(&max) {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "max_attempts: {max} is out of range; use 1 to {MAX_ATTEMPTS_MAX}"
+        "max_attempts: {max} is out of range; use 1 to {}",
+        limits::ATTEMPTS_MAX
     )))
 }
 
@@ -334,6 +335,20 @@ fn bytes(field: &str, len: usize, max: usize) -> Result<(), Error> {
     Err(Error::new(
         Code::TooLarge,
         format!("{field}: {len} bytes; up to {max} go inline, put larger things into a blob"),
+    ))
+}
+
+/// What one entry of the log takes in.
+fn together(field: &str, len: usize) -> Result<(), Error> {
+    if len <= limits::REQUEST_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::TooLarge,
+        format!(
+            "{field}: {len} bytes in one request; send up to {} at once",
+            limits::REQUEST_BYTES_MAX
+        ),
     ))
 }
 

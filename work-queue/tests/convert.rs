@@ -96,9 +96,9 @@ prop_compose! {
 prop_compose! {
     fn lease_request()(
         queue in name(), worker in text(), session in of(session_id()), max in 1..=u32::MAX,
-        lease_ms in of(any::<u64>()),
+        lease_ms in of(any::<u64>()), heartbeat in any::<u64>(),
     ) -> LeaseRequest {
-        LeaseRequest { queue, worker, session, max, lease_ms }
+        LeaseRequest { queue, worker, session, max, lease_ms, heartbeat }
     }
 }
 
@@ -248,7 +248,7 @@ prop_compose! {
 }
 
 fn leased() -> impl Strategy<Value = (SessionId, Vec<Lease>)> {
-    (session_id(), vec(lease(), 0..3))
+    (any::<u64>().prop_map(SessionId), vec(lease(), 0..3))
 }
 
 fn outcome() -> impl Strategy<Value = AttemptOutcome> {
@@ -344,10 +344,10 @@ prop_compose! {
 
 prop_compose! {
     fn renewal()(
-        session in session_id(), leases in vec(lease_id(), 0..4),
+        session in session_id(), number in any::<u64>(), leases in vec(lease_id(), 0..4),
         progress in vec((lease_id(), progress()), 0..3), complete in any::<bool>(),
     ) -> Renewal {
-        Renewal { session, leases, progress, complete }
+        Renewal { session, number, leases, progress, complete }
     }
 }
 
@@ -449,44 +449,24 @@ proptest! {
     #[test]
     fn answers(
         queue in queue_view(), job in job_view(), batch in batch_view(),
-        children in vec(child_view(), 0..3), limit in 1u32..4,
+        children in vec(child_view(), 0..3),
+        (after, id, from) in (of(name()), of(number()), of(any::<u32>())),
     ) {
         macro_rules! same {
-            ($answer:expr, |$a:ident| $to:expr, $from:ident) => {{
+            ($answer:expr, $into:ident, $from:ident) => {{
                 let answer = $answer;
-                let $a = answer.clone();
-                prop_assert_eq!(reply::$from(wire(&$to.unwrap())).unwrap(), answer);
+                let message = wire(&reply::$into(answer.clone()).unwrap());
+                prop_assert_eq!(reply::$from(message).unwrap(), answer);
             }};
         }
-        same!(Answer::Queue(Box::new(queue.clone())), |a| reply::queue_answer_into(a), queue_answer_from);
-        same!(Answer::Job(Box::new(job.clone())), |a| reply::job_answer_into(a), job_answer_from);
-        same!(Answer::Batch(Box::new(batch.clone())), |a| reply::batch_answer_into(a), batch_answer_from);
-        same!(Answer::Queues(vec![queue]), |a| reply::queues_into(a, limit), queues_from);
-        same!(Answer::Jobs(vec![job]), |a| reply::jobs_into(a, limit), jobs_from);
-        same!(Answer::Batches(vec![batch]), |a| reply::batches_into(a, limit), batches_from);
-        same!(Answer::BatchResults(children), |a| reply::results_into(a, limit), results_from);
+        same!(Answer::Queue(Box::new(queue.clone())), queue_answer_into, queue_answer_from);
+        same!(Answer::Job(Box::new(job.clone())), job_answer_into, job_answer_from);
+        same!(Answer::Batch(Box::new(batch.clone())), batch_answer_into, batch_answer_from);
+        same!(Answer::Queues(vec![queue], after), queues_into, queues_from);
+        same!(Answer::Jobs(vec![job], id.map(JobId)), jobs_into, jobs_from);
+        same!(Answer::Batches(vec![batch], id.map(BatchId)), batches_into, batches_from);
+        same!(Answer::BatchResults(children, from), results_into, results_from);
     }
-}
-
-/// Proves that following tokens visits every item once and ends.
-#[test]
-fn the_token_of_a_full_page_continues_after_its_last_item_and_the_last_page_has_none() {
-    let child = |index| ChildView {
-        index,
-        job: JobId(7),
-        state: State::Ready,
-        attempts: 0,
-        result: None,
-        result_is_json: false,
-        outputs: vec![],
-    };
-    let token = |count: u32| {
-        let answer = Answer::BatchResults((0..count).map(child).collect());
-        reply::results_into(answer, 2).unwrap().next_page_token
-    };
-    assert_eq!(token(2), "2");
-    assert_eq!(token(1), "");
-    assert_eq!(token(0), "");
 }
 
 /// Proves that a caller learns where in a request of many the mistake is.

@@ -48,6 +48,13 @@ impl Name {
     }
 }
 
+impl std::str::FromStr for Name {
+    type Err = NameError;
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
 impl TryFrom<String> for Name {
     type Error = NameError;
     fn try_from(name: String) -> Result<Self, NameError> {

@@ -411,7 +411,7 @@ pub struct LeaseRequest {
     /// Name of the worker, for people.
     #[prost(string, tag = "2")]
     pub worker: ::prost::alloc::string::String,
-    /// Its session; one is opened when absent.
+    /// Its session; one is opened when absent or 0.
     #[prost(uint64, optional, tag = "3")]
     pub session: ::core::option::Option<u64>,
     /// At most so many; 0 means 1.
@@ -423,6 +423,10 @@ pub struct LeaseRequest {
     /// Waits so long for work, up to 60000.
     #[prost(uint64, tag = "6")]
     pub wait_ms: u64,
+    /// Number of the last heartbeat that was sent before this request; 0 when there was none or they
+    /// carry no numbers. Only later heartbeats can tell that the answer was lost.
+    #[prost(uint64, tag = "7")]
+    pub heartbeat: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lease {
@@ -461,6 +465,7 @@ pub struct Lease {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LeaseResponse {
+    /// 0 when there was nothing and the request named no session.
     #[prost(uint64, tag = "1")]
     pub session: u64,
     #[prost(message, repeated, tag = "2")]
@@ -582,17 +587,24 @@ pub struct ProgressRequest {
     /// Leases to renew along with it; the list need not be complete.
     #[prost(uint64, repeated, tag = "3")]
     pub leases: ::prost::alloc::vec::Vec<u64>,
+    /// As that of a heartbeat.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatRequest {
     #[prost(uint64, tag = "1")]
     pub session: u64,
-    /// All leases the session holds. One that is missing twice in a row is taken back without charging
-    /// an attempt; a holder drops a grant that arrives after two heartbeats that did not list it.
+    /// All leases the session holds, those included whose settlement is not answered yet. One that is
+    /// missing in two numbered heartbeats in a row is taken back without charging an attempt, so a
+    /// holder drops a grant that arrives when two heartbeats were sent since its request.
     #[prost(uint64, repeated, tag = "2")]
     pub leases: ::prost::alloc::vec::Vec<u64>,
     #[prost(message, repeated, tag = "3")]
     pub progress: ::prost::alloc::vec::Vec<LeaseProgress>,
+    /// From 1 and growing within the session; 0 when the sender counts none.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {
@@ -646,10 +658,17 @@ pub struct WorkHello {
     pub session: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "4")]
     pub lease_ms: ::core::option::Option<u64>,
+    /// How often the worker sends heartbeats; absent is a sixth of lease_ms.
+    #[prost(uint64, optional, tag = "5")]
+    pub heartbeat_ms: ::core::option::Option<u64>,
+    /// Number of the last heartbeat that the session sent before this stream.
+    #[prost(uint64, tag = "6")]
+    pub heartbeat: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkHeartbeat {
-    /// Comes back with the answer. A heartbeat that was overtaken by a later one is not answered.
+    /// From 1 and growing within the session. Comes back with the answer; a heartbeat that was overtaken
+    /// by a later one is not answered.
     #[prost(uint64, tag = "1")]
     pub number: u64,
     #[prost(uint64, repeated, tag = "2")]
@@ -675,12 +694,21 @@ pub struct WorkResponse {
     /// In the first message.
     #[prost(uint64, optional, tag = "1")]
     pub session: ::core::option::Option<u64>,
-    #[prost(message, repeated, tag = "2")]
-    pub leases: ::prost::alloc::vec::Vec<Lease>,
+    #[prost(message, optional, tag = "2")]
+    pub leased: ::core::option::Option<WorkLeased>,
     #[prost(message, repeated, tag = "3")]
     pub settled: ::prost::alloc::vec::Vec<WorkSettled>,
     #[prost(message, optional, tag = "4")]
     pub renewed: ::core::option::Option<WorkRenewed>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkLeased {
+    #[prost(message, repeated, tag = "1")]
+    pub leases: ::prost::alloc::vec::Vec<Lease>,
+    /// Number of the last heartbeat that had come when they were asked for. A holder that has sent two
+    /// or more since drops them: they may have been taken back.
+    #[prost(uint64, tag = "2")]
+    pub heartbeat: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkSettled {

@@ -9,9 +9,6 @@ use quorate_core::types::LogTime;
 use quorate_proto::queue as pb;
 use std::sync::Arc;
 
-/// Priority of a job that names none.
-pub(crate) const PRIORITY_DEFAULT: u8 = 8;
-
 pub(super) fn blobs_into(blobs: Vec<Blob>) -> Vec<pb::Blob> {
     blobs
         .into_iter()
@@ -84,7 +81,7 @@ pub fn new_job_into(job: NewJob) -> pb::NewJob {
 /// From protobuf.
 pub fn new_job_from(job: pb::NewJob) -> Result<NewJob, Error> {
     let priority = match job.priority {
-        None => PRIORITY_DEFAULT,
+        None => NewJob::PRIORITY_DEFAULT,
         Some(priority) => u8::try_from(priority).map_err(|_| {
             Error::invalid(format!(
                 "priority: {priority} is out of range; use 0 (first) to 15 (last)"

@@ -22,6 +22,7 @@ pub fn lease_request_into(request: LeaseRequest, wait_ms: u64) -> pb::LeaseReque
         max: request.max,
         lease_ms: request.lease_ms,
         wait_ms,
+        heartbeat: request.heartbeat,
     }
 }
 
@@ -30,9 +31,10 @@ pub fn lease_request_from(request: pb::LeaseRequest) -> Result<(LeaseRequest, u6
     let lease = LeaseRequest {
         queue: name("queue", &request.queue)?,
         worker: text(request.worker),
-        session: optional_id("session", request.session)?.map(SessionId),
+        session: request.session.map(SessionId),
         max: request.max.max(1),
         lease_ms: request.lease_ms,
+        heartbeat: request.heartbeat,
     };
     Ok((lease, request.wait_ms))
 }
@@ -215,18 +217,20 @@ fn numbers(leases: Vec<LeaseId>) -> Vec<u64> {
 
 /// To a heartbeat (`Ok`) or a report of progress (`Err`), as [`Renewal::complete`] says.
 pub fn renewal_into(renewal: Renewal) -> Result<pb::HeartbeatRequest, pb::ProgressRequest> {
-    let session = renewal.session.0;
+    let (session, number) = (renewal.session.0, renewal.number);
     let leases = numbers(renewal.leases);
     let progress = progress_list_into(renewal.progress);
     if renewal.complete {
         Ok(pb::HeartbeatRequest {
             session,
+            number,
             leases,
             progress,
         })
     } else {
         Err(pb::ProgressRequest {
             session,
+            number,
             leases,
             progress,
         })
@@ -237,6 +241,7 @@ pub fn renewal_into(renewal: Renewal) -> Result<pb::HeartbeatRequest, pb::Progre
 pub fn renewal_from_heartbeat(request: pb::HeartbeatRequest) -> Result<Renewal, Error> {
     Ok(Renewal {
         session: SessionId(id("session", request.session)?),
+        number: request.number,
         leases: lease_ids(request.leases),
         progress: progress_list_from(request.progress)?,
         complete: true,
@@ -247,6 +252,7 @@ pub fn renewal_from_heartbeat(request: pb::HeartbeatRequest) -> Result<Renewal, 
 pub fn renewal_from_progress(request: pb::ProgressRequest) -> Result<Renewal, Error> {
     Ok(Renewal {
         session: SessionId(id("session", request.session)?),
+        number: request.number,
         leases: lease_ids(request.leases),
         progress: progress_list_from(request.progress)?,
         complete: false,

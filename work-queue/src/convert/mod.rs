@@ -6,6 +6,11 @@
 //! Payloads are never copied: they are [`bytes::Bytes`] on both sides. From domain to protobuf and back
 //! is the identity, as a property test proves.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "every conversion takes what it converts, so that payloads can move in all of them"
+)]
+
 pub mod key;
 pub mod page;
 pub mod reply;

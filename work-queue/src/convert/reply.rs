@@ -6,7 +6,7 @@
 use super::batch::{batch_from, batch_into, child_from, child_into};
 use super::job::{job_from, job_into};
 use super::lease::{leased_from, leased_into, settled_from, settled_into};
-use super::page::Page;
+use super::page::{next_token, token};
 use super::queue::{queue_from, queue_into};
 use super::{id, required};
 use crate::machine::{Answer, BatchId, JobId, Reply, SessionId};
@@ -193,46 +193,34 @@ pub fn batch_answer_from(batch: pb::Batch) -> Result<Answer, Error> {
 }
 
 macro_rules! pages {
-    ($($(#[$doc:meta])* $page:ident, $into:ident, $from:ident: $variant:ident $response:ident
-        $item_into:ident $item_from:ident $view:ident |$item:ident| $token:expr;)*) => {$(
-        $(#[$doc])*
-        pub fn $page(answer: Answer, limit: u32) -> Result<Page<crate::machine::$view>, Error> {
+    ($($into:ident, $from:ident: $variant:ident $response:ident $item_into:ident $item_from:ident;)*) => {$(
+        /// To protobuf.
+        pub fn $into(answer: Answer) -> Result<pb::$response, Error> {
             match answer {
-                Answer::$variant(items) => Ok(Page::new(items, limit, |$item| $token)),
+                Answer::$variant(items, next) => Ok(pb::$response {
+                    items: items.into_iter().map($item_into).collect(),
+                    next_page_token: next_token(next),
+                }),
                 _ => Err(misfit()),
             }
-        }
-
-        /// To protobuf; `limit` is that of the question.
-        pub fn $into(answer: Answer, limit: u32) -> Result<pb::$response, Error> {
-            let page = $page(answer, limit)?;
-            Ok(pb::$response {
-                items: page.items.into_iter().map($item_into).collect(),
-                next_page_token: page.next_page_token,
-            })
         }
 
         /// From protobuf.
         pub fn $from(response: pb::$response) -> Result<Answer, Error> {
             let items = response.items.into_iter().map($item_from);
-            Ok(Answer::$variant(items.collect::<Result<_, _>>()?))
+            Ok(Answer::$variant(
+                items.collect::<Result<_, _>>()?,
+                token(&response.next_page_token, |text| text.parse().ok())?,
+            ))
         }
     )*};
 }
 
 pages! {
-    /// The page that a list of queues answers.
-    queues_page, queues_into, queues_from: Queues ListQueuesResponse
-        queue_into queue_from QueueView |queue| queue.name.to_string();
-    /// The page that a list of jobs answers.
-    jobs_page, jobs_into, jobs_from: Jobs ListJobsResponse
-        job_into job_from JobView |job| job.id.to_string();
-    /// The page that a list of batches answers.
-    batches_page, batches_into, batches_from: Batches ListBatchesResponse
-        batch_into batch_from BatchView |batch| batch.id.to_string();
-    /// The page that the results of a batch answer.
-    results_page, results_into, results_from: BatchResults BatchResultsResponse
-        child_into child_from ChildView |child| child.index.saturating_add(1).to_string();
+    queues_into, queues_from: Queues ListQueuesResponse queue_into queue_from;
+    jobs_into, jobs_from: Jobs ListJobsResponse job_into job_from;
+    batches_into, batches_from: Batches ListBatchesResponse batch_into batch_from;
+    results_into, results_from: BatchResults BatchResultsResponse child_into child_from;
 }
 
 /// The stream that was opened.

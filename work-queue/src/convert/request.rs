@@ -4,7 +4,7 @@
 use super::batch::{join_from, join_into, on_dead_from, on_dead_into};
 use super::job::{labels_into, new_job_into, new_jobs_from, optional_state_from, state_into};
 use super::lease::{lease_request_from, lease_request_into, settle_from, settle_into};
-use super::page::{page_limit, token};
+use super::page::{next_token, page_limit, token};
 use super::queue::{settings_from, settings_into};
 use super::{id, name, optional_id, optional_text, text, within};
 use crate::machine::{BatchId, Command, JobId, LeaseId, Query, SessionId, limits};
@@ -144,7 +144,7 @@ impl Call {
             }),
             Query::Queues { after, limit } => Self::ListQueues(pb::ListQueuesRequest {
                 page_size: limit,
-                page_token: after.map(|name| name.to_string()).unwrap_or_default(),
+                page_token: next_token(after),
             }),
             Query::Job { job } => Self::GetJob(pb::GetJobRequest { job: job.0 }),
             Query::Jobs {
@@ -158,22 +158,18 @@ impl Call {
                 state: state.map_or(pb::JobState::Unspecified, state_into).into(),
                 label: label.and_then(|label| labels_into(vec![label]).pop()),
                 page_size: limit,
-                page_token: after.map(|id| id.to_string()).unwrap_or_default(),
+                page_token: next_token(after),
             }),
             Query::Batch { batch } => Self::GetBatch(pb::GetBatchRequest { batch: batch.0 }),
             Query::Batches { after, limit } => Self::ListBatches(pb::ListBatchesRequest {
                 page_size: limit,
-                page_token: after.map(|id| id.to_string()).unwrap_or_default(),
+                page_token: next_token(after),
             }),
             Query::BatchResults { batch, from, limit } => {
                 Self::BatchResults(pb::BatchResultsRequest {
                     batch: batch.0,
                     page_size: limit,
-                    page_token: if from == 0 {
-                        String::new()
-                    } else {
-                        from.to_string()
-                    },
+                    page_token: next_token(Some(from).filter(|from| *from > 0)),
                 })
             }
         }
@@ -221,7 +217,7 @@ reads! {
     PurgeQueueRequest => Command |r| Command::Purge { queue: name("queue", &r.queue)? };
     RedriveQueueRequest => Command |r| Command::Redrive {
         queue: name("queue", &r.queue)?,
-        max: r.max.unwrap_or(limits::PAGE_MAX),
+        max: r.max.unwrap_or(limits::REDRIVE_MAX),
     };
     EnqueueRequest => Command |r| Command::Enqueue {
         queue: name("queue", &r.queue)?,
@@ -257,7 +253,7 @@ reads! {
     CancelBatchRequest => Command |r| Command::CancelBatch { batch: BatchId(id("batch", r.batch)?) };
     GetQueueRequest => Query |r| Query::Queue { queue: name("queue", &r.queue)? };
     ListQueuesRequest => Query |r| Query::Queues {
-        after: token(&r.page_token, |text| Name::new(text).ok())?,
+        after: token(&r.page_token, |text| text.parse().ok())?,
         limit: page_limit(r.page_size)?,
     };
     GetJobRequest => Query |r| Query::Job { job: JobId(id("job", r.job)?) };
