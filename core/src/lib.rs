@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod codec;
 pub mod error;
+pub mod grpc_status;
 pub mod lease;
 #[cfg(feature = "replica")]
 pub mod log;
