@@ -1,0 +1,251 @@
+//! Serving one listener: HTTP/1.1 and HTTP/2 without TLS on one port, everything bounded.
+//!
+//! hyper is driven directly, because the bounds matter more than the convenience: connections, the
+//! time to the first request, headers in number and bytes, streams, idleness. A drain closes the
+//! listener, lets every request in flight finish and then the connection; a cut ends what is left.
+
+use super::front::Front;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections; further ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// From accept to the end of the first request's headers.
+    pub opening: Duration,
+    /// A connection of HTTP/1.1 may be idle that long between requests.
+    pub idle: Duration,
+    /// Headers of one request.
+    pub headers: usize,
+    /// Bytes of all headers of one request.
+    pub header_bytes: usize,
+    /// Requests in flight on one connection of HTTP/2.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            opening: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            headers: 100,
+            header_bytes: 16 * 1024,
+            streams: 100,
+        }
+    }
+}
+
+/// A peer that is gone is noticed after one interval and one timeout of HTTP/2 pings.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The same for HTTP/1.1, by TCP.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// After a failed accept (no file descriptors left) trying at once would only burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a client of HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How often a connection that sent a part of the preface is looked at again.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// One listener being served.
+#[derive(Debug)]
+pub struct Server {
+    /// What answers.
+    pub front: Arc<Front>,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Cancelled: accept nothing more, finish what is in flight.
+    pub drain: CancellationToken,
+    /// Cancelled: end what is still in flight.
+    pub cut: CancellationToken,
+    /// One task a connection.
+    pub connections: TaskTracker,
+    /// `api` or `ops`, in metrics.
+    pub name: &'static str,
+}
+
+impl Server {
+    /// Accepts connections until the drain begins. Connections live on in their own tasks.
+    pub async fn run(self, listener: TcpListener) {
+        let free = Arc::new(Semaphore::new(self.limits.connections));
+        let open = metrics::gauge!("quorate_http_connections", "listener" => self.name);
+        let accepted = metrics::counter!("quorate_http_connections_total", "listener" => self.name);
+        let limits = self.limits;
+        loop {
+            let permit = tokio::select! {
+                () = self.drain.cancelled() => return,
+                permit = Arc::clone(&free).acquire_owned() => permit,
+            };
+            // The semaphore is never closed.
+            let Ok(permit) = permit else { return };
+            let stream = tokio::select! {
+                () = self.drain.cancelled() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(listener = self.name, %error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            accepted.increment(1);
+            let front = Arc::clone(&self.front);
+            let (drain, cut, open) = (self.drain.clone(), self.cut.clone(), open.clone());
+            self.connections.spawn(async move {
+                open.increment(1.0);
+                tokio::select! {
+                    () = cut.cancelled() => {}
+                    () = connection(stream, front, limits, drain) => {}
+                }
+                open.decrement(1.0);
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    front: Arc<Front>,
+    limits: Limits,
+    drain: CancellationToken,
+) {
+    // Answers are small and waited for. A socket that refuses an option is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEPALIVE);
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+
+    let begin = tokio::time::Instant::now();
+    let http2 = tokio::select! {
+        () = drain.cancelled() => return,
+        found = tokio::time::timeout(limits.opening, speaks_http2(&stream)) => match found {
+            Ok(Ok(http2)) => http2,
+            Ok(Err(_)) | Err(_) => return,
+        },
+    };
+    // HTTP/1.1 has a deadline for the first request; HTTP/2 begins with its preface, and its pings
+    // tell whether the peer lives.
+    let asked = Arc::new(AtomicBool::new(http2));
+    let asked_here = Arc::clone(&asked);
+    let service = service_fn(move |request: Request<Incoming>| {
+        if !asked.load(Ordering::Relaxed) {
+            asked.store(true, Ordering::Relaxed);
+        }
+        let front = Arc::clone(&front);
+        async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
+    });
+    let opening = Opening {
+        asked: asked_here,
+        deadline: begin + limits.opening,
+        drain,
+    };
+    let io = TokioIo::new(stream);
+    if http2 {
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .serve_connection(io, service);
+        drive(
+            connection,
+            opening,
+            hyper::server::conn::http2::Connection::graceful_shutdown,
+        )
+        .await;
+    } else {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.idle)
+            .max_headers(limits.headers)
+            .max_header_size(limits.header_bytes)
+            .pipeline_flush(true)
+            .serve_connection(io, service);
+        drive(
+            connection,
+            opening,
+            hyper::server::conn::http1::Connection::graceful_shutdown,
+        )
+        .await;
+    }
+}
+
+struct Opening {
+    asked: Arc<AtomicBool>,
+    deadline: tokio::time::Instant,
+    drain: CancellationToken,
+}
+
+/// Runs a connection to its end: by the peer, by the deadline of its first request, or by the drain.
+async fn drive<C>(connection: C, opening: Opening, graceful: fn(Pin<&mut C>))
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut connection = pin!(connection);
+    let mut waiting = !opening.asked.load(Ordering::Relaxed);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = tokio::time::sleep_until(opening.deadline), if waiting => {
+                if !opening.asked.load(Ordering::Relaxed) {
+                    tracing::debug!("connection closed: no request in time");
+                    return;
+                }
+                waiting = false;
+            }
+            () = opening.drain.cancelled(), if !draining => {
+                if !opening.asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                draining = true;
+                graceful(connection.as_mut());
+            }
+        }
+    }
+}
+
+/// Whether the client begins with the preface of HTTP/2. Looks at the bytes without taking them.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut bytes = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut bytes).await?;
+        if seen == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if bytes[..seen] != PREFACE[..seen] {
+            return Ok(false);
+        }
+        if seen == PREFACE.len() {
+            return Ok(true);
+        }
+        // A part of the preface stays readable, so that waiting for readiness would spin.
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}

@@ -1,0 +1,9 @@
+//! The container runtime over real sockets: what a caller, a probe and an operator see.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod harness;
+
+mod doors;
+mod life;
+mod malformed;
+mod settings;
