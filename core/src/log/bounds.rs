@@ -1,0 +1,224 @@
+//! What a log knows of itself without its entries: hard state, base, last index, terms. Pure.
+//!
+//! Two users: the writer asks it whether a write keeps raft's invariants before a byte is written, and
+//! recovery checks and replays records through it.
+
+use super::record::Base;
+use crate::replica::{HardState, LogEntry, SnapshotMeta, Write};
+use crate::types::{LogIndex, NodeId, Term};
+
+/// Where a log stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bounds {
+    base: Base,
+    /// First index of each run of entries of one term, ascending; ends at `base.last`.
+    runs: Vec<(LogIndex, Term)>,
+}
+
+impl Bounds {
+    /// The bounds of a log that goes on from `base`.
+    pub(super) fn new(base: Base) -> Self {
+        Self {
+            base,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Where the log stands, for the first frame of a segment.
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The index that the snapshot covers; zero without one.
+    pub(super) fn snapshot_index(&self) -> LogIndex {
+        self.base
+            .snapshot
+            .as_ref()
+            .map_or(LogIndex(0), |meta| meta.index)
+    }
+
+    /// Term of the entry at `index`, as far as it is known.
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == LogIndex(0) {
+            return Some(Term(0));
+        }
+        if let Some(meta) = &self.base.snapshot
+            && meta.index == index
+        {
+            return Some(meta.term);
+        }
+        if index == self.base.last {
+            return Some(self.base.last_term);
+        }
+        if index > self.base.last {
+            return None;
+        }
+        let after = self.runs.partition_point(|(first, _)| *first <= index);
+        let (_, term) = self.runs.get(after.checked_sub(1)?)?;
+        Some(*term)
+    }
+
+    /// Checks that `write` may follow.
+    pub(super) fn check(&self, write: &Write) -> Result<(), String> {
+        let hard = self.check_hard_state(write.hard_state)?;
+        let base_index = self.check_snapshot(write.snapshot.as_ref(), write.restart)?;
+        let (last, last_term) = self.check_entries(&write.entries, base_index, write.restart)?;
+        if last_term > hard.term {
+            return Err(format!(
+                "entry {last} is of term {last_term}, above the current term {}",
+                hard.term
+            ));
+        }
+        if hard.commit > last {
+            return Err(format!(
+                "commit index {} is beyond the last index {last}",
+                hard.commit
+            ));
+        }
+        match write.compact_to {
+            Some(to) if to > base_index => Err(format!(
+                "entries up to {to} were to go, but the snapshot covers only {base_index}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_hard_state(&self, new: Option<HardState>) -> Result<HardState, String> {
+        let old = self.base.hard_state;
+        let Some(new) = new else { return Ok(old) };
+        if new.term < old.term {
+            return Err(format!("term {} after term {}", new.term, old.term));
+        }
+        if new.term == old.term && old.vote != NodeId(0) && new.vote != old.vote {
+            return Err(format!(
+                "a second vote in term {}: for {} after {}",
+                new.term, new.vote, old.vote
+            ));
+        }
+        Ok(new)
+    }
+
+    fn check_snapshot(
+        &self,
+        meta: Option<&SnapshotMeta>,
+        restart: bool,
+    ) -> Result<LogIndex, String> {
+        let old = self.snapshot_index();
+        let Some(meta) = meta else {
+            return if restart {
+                Err("the log was to start over without a snapshot".into())
+            } else {
+                Ok(old)
+            };
+        };
+        let committed = self.base.hard_state.commit;
+        if meta.index < old || meta.index == LogIndex(0) || (restart && meta.index < committed) {
+            return Err(format!(
+                "a snapshot up to {} after one up to {old} and commits up to {committed}",
+                meta.index
+            ));
+        }
+        if !restart && self.term_at(meta.index) != Some(meta.term) {
+            return Err(format!(
+                "the snapshot ends with entry {} of term {}, which the log does not hold",
+                meta.index, meta.term
+            ));
+        }
+        Ok(meta.index)
+    }
+
+    /// Checks that the entries join the log; answers index and term of its last entry behind them.
+    fn check_entries(
+        &self,
+        entries: &[LogEntry],
+        base_index: LogIndex,
+        restart: bool,
+    ) -> Result<(LogIndex, Term), String> {
+        // After a restart the log ends where the snapshot does; its term is checked by raft.
+        let last = if restart { base_index } else { self.base.last };
+        let Some(first) = entries.first() else {
+            let term = if restart {
+                Term(0)
+            } else {
+                self.base.last_term
+            };
+            return Ok((last, term));
+        };
+        let floor = base_index.max(self.base.hard_state.commit);
+        if first.index <= floor || first.index.0 > last.0 + 1 {
+            return Err(format!(
+                "entries from {} do not join a log committed to {floor} that ends at {last}",
+                first.index
+            ));
+        }
+        let mut index = LogIndex(first.index.0 - 1);
+        let mut term = if restart {
+            Term(0)
+        } else {
+            self.term_at(index).unwrap_or_default()
+        };
+        for entry in entries {
+            if entry.index.0 != index.0 + 1 || entry.term < term {
+                return Err(format!(
+                    "entry {} of term {} after entry {index} of term {term}",
+                    entry.index, entry.term
+                ));
+            }
+            (index, term) = (entry.index, entry.term);
+        }
+        Ok((index, term))
+    }
+
+    /// Takes over a snapshot as the base.
+    pub(super) fn rebase(&mut self, meta: SnapshotMeta, restart: bool) {
+        if restart {
+            self.runs.clear();
+            self.base.last = meta.index;
+            self.base.last_term = meta.term;
+        }
+        // What a snapshot holds is committed; the caller may not have said so yet.
+        self.base.hard_state.commit = self.base.hard_state.commit.max(meta.index);
+        // Terms below the base are never asked for again; the run it lies in stays.
+        let keep = self.runs.partition_point(|(first, _)| *first <= meta.index);
+        self.runs.drain(..keep.saturating_sub(1));
+        self.base.snapshot = Some(meta);
+    }
+
+    /// Takes over a hard state. The commit index never goes back: a lower one is only older news.
+    pub(super) fn set_hard_state(&mut self, new: HardState) {
+        let commit = self.base.hard_state.commit.max(new.commit);
+        self.base.hard_state = HardState { commit, ..new };
+    }
+
+    /// Takes over an entry, which cuts the log at its index.
+    pub(super) fn push(&mut self, index: LogIndex, term: Term) {
+        let keep = self.runs.partition_point(|(first, _)| *first < index);
+        self.runs.truncate(keep);
+        if self.runs.last().is_none_or(|(_, last)| *last != term) {
+            self.runs.push((index, term));
+        }
+        self.base.last = index;
+        self.base.last_term = term;
+    }
+
+    /// Takes over that entries up to `to` are no longer needed.
+    pub(super) fn compact(&mut self, to: LogIndex) {
+        self.base.compacted = self.base.compacted.max(to);
+    }
+
+    /// Takes over a whole write that [`Bounds::check`] has let pass.
+    pub(super) fn apply(&mut self, write: &Write) {
+        if let Some(meta) = &write.snapshot {
+            self.rebase(meta.clone(), write.restart);
+        }
+        if let Some(hard_state) = write.hard_state {
+            self.set_hard_state(hard_state);
+        }
+        for entry in &write.entries {
+            self.push(entry.index, entry.term);
+        }
+        if let Some(to) = write.compact_to {
+            self.compact(to);
+        }
+    }
+}

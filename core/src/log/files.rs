@@ -1,0 +1,54 @@
+//! How files come into being: under a temporary name, which is worth nothing after a crash, and then,
+//! whole and synced, under their own.
+
+use super::error::LogError;
+use super::{Disk, DiskFile};
+use std::io;
+
+/// Creates `temporary`, in place of what an interrupted try may have left.
+pub(super) fn create<D: Disk>(disk: &D, temporary: &str) -> io::Result<D::File> {
+    match disk.create(temporary) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(temporary)?;
+            disk.create(temporary)
+        }
+        created => created,
+    }
+}
+
+/// Syncs a file, gives it its name and makes that durable. A disk that is full only now is a failure
+/// like any other: nobody knows what of it is on disk.
+pub(super) fn publish<D: Disk>(
+    disk: &D,
+    file: &mut D::File,
+    temporary: &str,
+    name: &str,
+) -> Result<(), LogError> {
+    let mut run = || {
+        file.sync()?;
+        disk.rename(temporary, name)?;
+        disk.sync_dir()
+    };
+    run().map_err(|source| LogError::Io {
+        what: format!("cannot finish {name}"),
+        source,
+    })
+}
+
+/// Names of everything in the directory.
+pub(super) fn list<D: Disk>(disk: &D) -> Result<Vec<String>, LogError> {
+    disk.list()
+        .map_err(|error| LogError::io("cannot list the data directory", error))
+}
+
+/// Removes a file; durable only after [`sync_dir`].
+pub(super) fn remove<D: Disk>(disk: &D, name: &str) -> Result<(), LogError> {
+    disk.remove(name)
+        .map_err(|error| LogError::io(format!("cannot remove {name}"), error))
+}
+
+/// Makes names durable.
+pub(super) fn sync_dir<D: Disk>(disk: &D) -> Result<(), LogError> {
+    disk.sync_dir()
+        .map_err(|error| LogError::io("cannot sync the data directory", error))
+}
