@@ -7,4 +7,7 @@
 pub mod check;
 pub mod convert;
 pub mod machine;
+pub mod queue;
+mod retry;
 pub mod service;
+pub mod worker;

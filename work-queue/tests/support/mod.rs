@@ -1,0 +1,315 @@
+//! A queue for tests of workers: in memory, without replication, and as ill-behaved as a test wants.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a test's module, of which each test file uses a part"
+)]
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quorate_core::error::{Code, Error};
+use quorate_core::types::Name;
+use quorate_work_queue::machine::{
+    Answer, BatchId, Blob, ChildView, Command, JobId, Lease, LeaseId, LeaseRequest, Progress,
+    Query, Renewal, Renewed, Reply, SessionId, Settle, Settlement,
+};
+use quorate_work_queue::queue::Queue;
+use quorate_work_queue::service::{Caller, ClusterInfo, QueueService};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// A job of the fake queue.
+#[derive(Clone, Debug, Default)]
+pub struct FakeJob {
+    pub id: u64,
+    pub payload: Bytes,
+    pub inputs: Vec<Blob>,
+    pub attempt: u32,
+    pub checkpoint: Option<Bytes>,
+    pub joins: Option<BatchId>,
+}
+
+/// What the fake queue holds and how it behaves.
+#[derive(Debug, Default)]
+pub struct State {
+    pub ready: VecDeque<FakeJob>,
+    pub leased: BTreeMap<LeaseId, FakeJob>,
+    /// Every settlement that was accepted, in order.
+    pub settled: Vec<(JobId, Settlement)>,
+    /// Leases that were listed in an acknowledged heartbeat.
+    pub proven: BTreeSet<LeaseId>,
+    pub progress: Vec<(LeaseId, Progress)>,
+    pub checkpoints: Vec<Bytes>,
+    pub children: Vec<ChildView>,
+    pub sessions_opened: u64,
+    pub sessions_closed: u64,
+    pub renewals: u64,
+    next: u64,
+
+    pub lease_ms: u64,
+    /// Heartbeats are not answered.
+    pub mute: bool,
+    /// Leases that heartbeats report as ended because of a cancel.
+    pub cancel: BTreeSet<LeaseId>,
+    /// The next so many settlements are recorded but answered with an unknown outcome.
+    pub lose_settle_answers: u32,
+    /// The next so many settlements fail with `no_quorum` and are not recorded.
+    pub refuse_settles: u32,
+    /// The next request for work is answered so much later than it is granted.
+    pub late_grant: Option<Duration>,
+    /// Every call about this session is refused.
+    pub dead_session: Option<SessionId>,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub struct FakeQueue {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+impl FakeQueue {
+    pub fn new(lease_ms: u64) -> Self {
+        let state = State {
+            lease_ms,
+            next: 1,
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            changed: Arc::new(Notify::new()),
+        }
+    }
+
+    pub fn queue(&self) -> Queue {
+        Queue::from_service(Arc::new(self.clone()))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn push(&self, payload: &str) -> JobId {
+        self.push_job(FakeJob {
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            ..FakeJob::default()
+        })
+    }
+
+    pub fn push_job(&self, mut job: FakeJob) -> JobId {
+        let mut state = self.lock();
+        state.next += 1;
+        job.id = state.next;
+        state.ready.push_back(job.clone());
+        drop(state);
+        self.changed.notify_waiters();
+        JobId(job.id)
+    }
+
+    /// Waits until `what` gives something.
+    pub async fn until<T>(&self, what: impl Fn(&State) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = what(&self.lock()) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), found)
+            .await
+            .expect("it happens within 30 s")
+    }
+
+    /// Waits for the outcome of a job.
+    pub async fn outcome(&self, job: JobId) -> Settlement {
+        self.until(|state| {
+            let found = state.settled.iter().find(|(settled, _)| *settled == job);
+            found.map(|(_, settlement)| settlement.clone())
+        })
+        .await
+    }
+
+    async fn lease(
+        &self,
+        request: &LeaseRequest,
+        wait: Duration,
+    ) -> (Vec<Lease>, Option<Duration>) {
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            let changed = self.changed.notified();
+            let leases = self.lock().grant(request);
+            if !leases.is_empty() {
+                return (leases, self.lock().late_grant.take());
+            }
+            if tokio::time::timeout_at(end, changed).await.is_err() {
+                return (Vec::new(), None);
+            }
+        }
+    }
+}
+
+impl State {
+    fn check(&self, session: Option<SessionId>) -> Result<(), Error> {
+        if session.is_some() && session == self.dead_session {
+            return Err(Error::new(Code::SessionExpired, "gone"));
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, request: &LeaseRequest) -> Vec<Lease> {
+        let mut leases = Vec::new();
+        while leases.len() < request.max as usize {
+            let Some(mut job) = self.ready.pop_front() else {
+                break;
+            };
+            job.attempt += 1;
+            self.next += 1;
+            let id = LeaseId(self.next);
+            leases.push(Lease {
+                id,
+                job: JobId(job.id),
+                queue: Name::new("q").unwrap(),
+                attempt: job.attempt,
+                lease_ms: request.lease_ms.unwrap_or(self.lease_ms),
+                payload: job.payload.clone(),
+                payload_is_json: true,
+                inputs: job.inputs.clone(),
+                labels: Vec::new(),
+                checkpoint: job.checkpoint.clone(),
+                traceparent: None,
+                joins: job.joins,
+                batch: None,
+            });
+            self.leased.insert(id, job);
+        }
+        leases
+    }
+
+    fn settle(&mut self, settle: &Settle) -> Result<(), Error> {
+        let Some(job) = self.leased.remove(&settle.lease) else {
+            let known = self.settled.iter().any(|(_, s)| *s == settle.settlement);
+            return if known {
+                Ok(())
+            } else {
+                Err(Error::new(Code::LeaseExpired, "no such lease"))
+            };
+        };
+        if let Settlement::Complete { result, .. } = &settle.settlement
+            && &result[..] == b"\"refuse me\""
+        {
+            self.leased.insert(settle.lease, job);
+            return Err(Error::new(Code::TooLarge, "too large for the fake"));
+        }
+        self.settled
+            .push((JobId(job.id), settle.settlement.clone()));
+        match &settle.settlement {
+            Settlement::Release | Settlement::Fail { retry: true, .. } => self.ready.push_back(job),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl QueueService for FakeQueue {
+    async fn execute(&self, caller: &Caller, command: Command) -> Result<Reply, Error> {
+        match command {
+            Command::OpenSession { .. } => {
+                let mut state = self.lock();
+                state.sessions_opened += 1;
+                Ok(Reply::Session(SessionId(state.sessions_opened)))
+            }
+            Command::CloseSession { .. } => {
+                self.lock().sessions_closed += 1;
+                Ok(Reply::Done)
+            }
+            Command::Lease(request) => {
+                self.lock().check(request.session)?;
+                let (leases, late) = self.lease(&request, caller.wait).await;
+                tokio::time::sleep(late.unwrap_or_default()).await;
+                let session = request.session.expect("workers open a session first");
+                Ok(Reply::Leased { session, leases })
+            }
+            Command::Settle { settle, then } => {
+                let mut state = self.lock();
+                if state.refuse_settles > 0 {
+                    state.refuse_settles -= 1;
+                    return Err(Error::new(Code::NoQuorum, "no leader"));
+                }
+                let outcomes = settle.into_iter().map(|s| state.settle(&s)).collect();
+                if state.lose_settle_answers > 0 {
+                    state.lose_settle_answers -= 1;
+                    return Err(Error::new(Code::OutcomeUnknown, "the answer was lost"));
+                }
+                let leased = then.map(|request| {
+                    let session = request.session.expect("workers open a session first");
+                    (session, state.grant(&request))
+                });
+                Ok(Reply::Settled { outcomes, leased })
+            }
+            Command::Checkpoint { lease, data, .. } => {
+                let mut state = self.lock();
+                let Some(job) = state.leased.get_mut(&lease) else {
+                    return Err(Error::new(Code::LeaseExpired, "no such lease"));
+                };
+                job.checkpoint = Some(data.clone());
+                state.checkpoints.push(data);
+                Ok(Reply::Kept {
+                    cancel_requested: false,
+                })
+            }
+            other => panic!("the fake has no {other:?}"),
+        }
+    }
+
+    async fn query(&self, _caller: &Caller, query: Query) -> Result<Answer, Error> {
+        match query {
+            Query::BatchResults { from, .. } => {
+                // Two a page, so that paging is exercised.
+                let all = self.lock().children.clone();
+                let page: Vec<_> = all
+                    .iter()
+                    .filter(|c| c.index >= from)
+                    .take(2)
+                    .cloned()
+                    .collect();
+                let next = page.last().map(|last| last.index + 1);
+                let more = all.iter().any(|c| Some(c.index) >= next && next.is_some());
+                Ok(Answer::BatchResults(page, next.filter(|_| more)))
+            }
+            other => panic!("the fake has no {other:?}"),
+        }
+    }
+
+    async fn renew(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error> {
+        if self.lock().mute {
+            tokio::time::sleep(caller.timeout).await;
+            return Err(Error::new(Code::NoQuorum, "nobody answers"));
+        }
+        let mut state = self.lock();
+        state.check(Some(renewal.session))?;
+        state.renewals += 1;
+        state.progress.extend(renewal.progress);
+        let mut renewed = Renewed::default();
+        for lease in renewal.leases {
+            if state.cancel.contains(&lease) {
+                renewed.ended.push(lease);
+                renewed.cancelled.push(lease);
+            } else if state.leased.contains_key(&lease) {
+                state.proven.insert(lease);
+                renewed.live.push(lease);
+            } else {
+                renewed.ended.push(lease);
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn cluster(&self) -> Result<ClusterInfo, Error> {
+        Ok(ClusterInfo::default())
+    }
+}
