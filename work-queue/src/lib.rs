@@ -4,6 +4,8 @@
 //! [`service::QueueService`] is implemented by a replica in this process and by the client of a
 //! cluster, so the same code runs embedded or remote.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 pub mod check;
 pub mod convert;
 pub mod machine;
