@@ -118,7 +118,10 @@ impl Bounds {
                 meta.index
             ));
         }
-        if !restart && self.term_at(meta.index) != Some(meta.term) {
+        // A term is unknown only while old records are replayed whose segments' predecessors are gone.
+        let other = |held| held != meta.term;
+        let differs = meta.index > self.base.last || self.term_at(meta.index).is_some_and(other);
+        if !restart && differs {
             return Err(format!(
                 "the snapshot ends with entry {} of term {}, which the log does not hold",
                 meta.index, meta.term

@@ -26,6 +26,9 @@ pub struct Faults {
     pub failing_syncs: u32,
     /// So many of the next appends fail after a half of their bytes.
     pub failing_writes: u32,
+    /// After so many more operations that change something, power is off: everything fails and
+    /// nothing changes any more. Then take [`SimDisk::crash`] or [`SimDisk::kill`].
+    pub power_off_after: Option<u64>,
 }
 
 /// Counters of a [`SimDisk`] and its clones.
@@ -112,7 +115,20 @@ impl State {
         usize::try_from(capacity.saturating_sub(used)).map_or(len, |room| room.min(len))
     }
 
+    /// Counts an operation that changes something.
+    fn step(&mut self) -> io::Result<()> {
+        match &mut self.faults.power_off_after {
+            Some(0) => Err(io::Error::other("simulated power cut")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn fails_sync(&mut self) -> io::Result<()> {
+        self.step()?;
         if self.faults.failing_syncs == 0 {
             return Ok(());
         }
@@ -262,6 +278,7 @@ impl Disk for SimDisk {
                 format!("{name:?} exists"),
             ));
         }
+        state.step()?;
         let inode = state.next_inode;
         state.next_inode += 1;
         state.inodes.insert(inode, Inode::default());
@@ -287,6 +304,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         let inode = state.inode_of(from)?;
         let change = DirChange::Rename(from.to_owned(), to.to_owned(), inode);
         change.apply(&mut state.names);
@@ -296,6 +314,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.step()?;
         let inode = state.inode_of(name)?;
         let change = DirChange::Remove(name.to_owned(), inode);
         change.apply(&mut state.names);
@@ -328,6 +347,7 @@ pub struct SimFile {
 impl DiskFile for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.step()?;
         let broken = state.faults.failing_writes > 0;
         let fits = if broken {
             state.faults.failing_writes -= 1;
@@ -349,6 +369,7 @@ impl DiskFile for SimFile {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.step()?;
         state.stats.bytes += bytes.len() as u64;
         state.inode(self.inode)?.write(offset, bytes);
         Ok(())

@@ -5,11 +5,12 @@ use super::error::LogError;
 use super::identity::Identity;
 use super::mark::{self, Mark, MarkFile};
 use super::recovery::{self, SegmentInfo};
-use super::{Disk, DiskFile, files, frame, names, record, segment, snapshot};
+use super::{Disk, DiskFile, DiskReader, files, frame, names, record, segment, snapshot};
 use crate::codec;
 use crate::replica::{HardState, LogEntry, SnapshotMeta, Write};
 use crate::types::{DiskId, LogIndex};
 use std::collections::VecDeque;
+use std::io;
 
 /// A frame that has grown to this size is closed and the next begun. More in one frame would only
 /// lengthen the wait for its sync.
@@ -150,8 +151,11 @@ impl<D: Disk> Log<D> {
         if current.torn > 0 {
             file.truncate(current.len).map_err(failed)?;
         }
-        // What was read may so far be in the system's cache only, and a vote may be based on it.
-        file.sync().map_err(failed)?;
+        let proven = match marked {
+            Some(mark) if mark.segment == current.id => mark.end,
+            _ => 0,
+        };
+        rewrite(&disk, &name, &mut file, proven).map_err(failed)?;
         files::sync_dir(&disk)?;
         let end = Mark {
             closed: false,
@@ -420,4 +424,18 @@ impl<D: Disk> Log<D> {
         }
         error
     }
+}
+
+/// Writes what stands from `from` on once more, and syncs it. What was read may so far be in the
+/// system's cache only, and a vote may be based on it; and if an earlier process ended because a sync
+/// failed, the system takes the cached bytes for written, so that a sync alone would do nothing.
+fn rewrite<D: Disk>(disk: &D, name: &str, file: &mut D::File, from: u64) -> io::Result<()> {
+    let mut reader = disk.reader(name)?;
+    let len = usize::try_from(reader.size().saturating_sub(from)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    reader.read_exact_at(from, &mut bytes)?;
+    if !bytes.is_empty() {
+        file.write_at(from, &bytes)?;
+    }
+    file.sync()
 }

@@ -6,3 +6,6 @@
 
 mod basics;
 mod common;
+mod damage;
+mod faults;
+mod histories;

@@ -1,0 +1,201 @@
+//! Every truncation and every flipped bit of every file of a small log, and every missing file.
+//!
+//! What holds, exactly:
+//! - After an orderly close or the death of the process alone, no damage to the log goes unseen: the
+//!   directory is refused, or everything synced is recovered.
+//! - After a power cut that also took the marks since the last synced one (a mark is synced at open,
+//!   at the start of a segment and at close), the frames after that mark are proven only by the
+//!   frames behind them. So the last of them may be taken for torn when it is damaged, and a file
+//!   that the file system cut short may pass for a shorter one. Nothing else may, and the log never
+//!   claims certainty ([`Tail::Closed`]) then.
+
+use crate::common::*;
+use quorate_core::log::{
+    Disk, DiskFile, Identity, Log, LogError, Options, Recovered, SimDisk, Tail,
+};
+use quorate_core::types::DiskId;
+
+/// A log of several segments over a snapshot. After each sync: what is recovered from then on.
+fn small_log() -> (SimDisk, Vec<Recovered>) {
+    let disk = formatted();
+    let (mut log, _) = open(&disk);
+    let mut states = Vec::new();
+    let mut step = |write| {
+        log.write_and_sync(&[write]).unwrap();
+        states.push(open(&disk.kill()).1);
+    };
+    step(write(1, 4, 1, 2));
+    store_snapshot(&disk, &meta(2, 1));
+    step(rebase(&meta(2, 1), 1, false));
+    step(write(4, 9, 2, 4));
+    for index in 10..=15 {
+        step(write(index, index, 2, 9));
+    }
+    step(write(16, 17, 3, 15));
+    (disk, states)
+}
+
+/// Goes on with a log that is open, so that no mark is synced in between. Answers the disk and the
+/// same disk with the marks that were not synced lost.
+fn continued() -> (SimDisk, SimDisk, Vec<Recovered>) {
+    let (disk, states) = small_log();
+    let mut states = vec![states.last().unwrap().clone()];
+    let identity = Identity::load(&disk, NODE).unwrap().unwrap();
+    let (mut log, _) = Log::open(disk.clone(), &identity, Options::default()).unwrap();
+    let mark = disk.read("mark").unwrap();
+    for index in 18..=21 {
+        log.write_and_sync(&[write(index, index, 3, 17)]).unwrap();
+        states.push(open(&disk.kill()).1);
+    }
+    drop(log);
+    let unmarked = disk.kill();
+    unmarked.open("mark").unwrap().write_at(0, &mark).unwrap();
+    (disk, unmarked, states)
+}
+
+fn same(a: &Recovered, b: &Recovered) -> bool {
+    (&a.hard_state, &a.snapshot, &a.entries) == (&b.hard_state, &b.snapshot, &b.entries)
+}
+
+fn refused(error: &LogError) -> bool {
+    matches!(error, LogError::Corrupt { .. })
+}
+
+/// Every damage of every file whose name begins with `prefix`: what it is, and the damaged disk.
+fn damages(disk: &SimDisk, prefix: &str) -> impl Iterator<Item = (String, SimDisk)> {
+    let mut all = Vec::new();
+    for name in names(disk, prefix) {
+        let len = disk.read(&name).unwrap().len() as u64;
+        all.extend((0..len).map(|to| (name.clone(), Some(to), 0)));
+        all.extend((0..len * 8).map(|bit| (name.clone(), None, bit)));
+    }
+    let disk = disk.kill();
+    all.into_iter().map(move |(name, cut, bit)| {
+        let damaged = disk.kill();
+        let what = if let Some(to) = cut {
+            damaged.cut(&name, to);
+            format!("{name} cut to {to}")
+        } else {
+            damaged.flip(&name, bit);
+            format!("{name} bit {} of byte {}", bit % 8, bit / 8)
+        };
+        (what, damaged)
+    })
+}
+
+#[test]
+fn after_an_orderly_close_no_damage_goes_unseen() {
+    let (disk, states) = small_log();
+    let (log, _) = open(&disk);
+    log.close().unwrap();
+    assert!(names(&disk, "segment-").len() >= 3);
+    assert_eq!(open(&disk.kill()).1.tail, Tail::Closed);
+    for file in ["segment-", "snapshot-", "identity"] {
+        for (what, damaged) in damages(&disk, file) {
+            let error = try_open(&damaged).map(|_| ()).expect_err(&what);
+            assert!(refused(&error), "{what}: {error}");
+        }
+    }
+    for (what, damaged) in damages(&disk, "mark") {
+        match try_open(&damaged) {
+            Ok((_, found)) => assert!(same(&found, states.last().unwrap()), "{what}"),
+            Err(error) => assert!(refused(&error), "{what}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn after_the_death_of_the_process_no_damage_to_the_log_goes_unseen() {
+    let (disk, _, _) = continued();
+    for (what, damaged) in damages(&disk, "segment-") {
+        let error = try_open(&damaged).map(|_| ()).expect_err(&what);
+        assert!(refused(&error), "{what}: {error}");
+    }
+}
+
+#[test]
+fn after_a_power_cut_only_the_frames_behind_the_last_synced_mark_can_go_and_not_as_certain() {
+    let (_, disk, states) = continued();
+    let (mut cut, mut short) = (0, 0);
+    for (what, damaged) in damages(&disk, "segment-") {
+        match try_open(&damaged) {
+            Err(error) => assert!(refused(&error), "{what}: {error}"),
+            Ok((_, found)) => {
+                let known = states.iter().position(|state| same(state, &found));
+                let at = known.unwrap_or_else(|| panic!("{what}: a state that never was"));
+                assert!(at < states.len() - 1, "{what}: damage without a trace");
+                match found.tail {
+                    Tail::Closed => panic!("{what}: certain"),
+                    Tail::Open => short += 1,
+                    Tail::Cut { bytes } => {
+                        assert!(bytes > 0);
+                        cut += 1;
+                        let flipped = what.contains("bit");
+                        assert!(
+                            !flipped || at == states.len() - 2,
+                            "{what}: not the last frame"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(cut > 0);
+    assert_eq!(short, states.len() - 1, "one for each whole frame");
+}
+
+#[test]
+fn every_missing_file_is_missed() {
+    let (disk, _) = small_log();
+    let (log, _) = open(&disk);
+    log.close().unwrap();
+    for name in disk.list().unwrap() {
+        let damaged = disk.kill();
+        damaged.remove(&name).unwrap();
+        let error = try_open(&damaged).map(|_| ()).expect_err(&name);
+        assert!(refused(&error), "{name}: {error}");
+        assert!(error.to_string().contains("replace the node"), "{error}");
+    }
+    let segments = names(&disk, "segment-");
+    for name in &segments {
+        disk.remove(name).unwrap();
+    }
+    assert!(refused(&try_open(&disk).map(|_| ()).unwrap_err()));
+}
+
+#[test]
+fn a_segment_of_another_directory_or_another_place_is_refused() {
+    let (disk, _) = small_log();
+    let segments = names(&disk, "segment-");
+    let (first, second) = (&segments[0], &segments[1]);
+    let swapped = disk.kill();
+    swapped.rename(second, first).unwrap();
+    swapped.create(second).unwrap();
+    assert!(refused(&try_open(&swapped).map(|_| ()).unwrap_err()));
+
+    let other = SimDisk::new();
+    Identity::format(&other, NODE, DiskId(7)).unwrap();
+    let foreign = other.read("segment-00000000000000000001").unwrap();
+    let mixed = formatted();
+    mixed.remove("segment-00000000000000000001").unwrap();
+    let mut file = mixed.create("segment-00000000000000000001").unwrap();
+    file.append(&foreign).unwrap();
+    let error = try_open(&mixed).map(|_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("another data directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn damage_to_an_entry_that_a_snapshot_covers_is_damage_all_the_same() {
+    let disk = formatted();
+    let (mut log, _) = open(&disk);
+    log.write_and_sync(&[write(1, 3, 1, 3)]).unwrap();
+    store_snapshot(&disk, &meta(3, 1));
+    log.write_and_sync(&[rebase(&meta(3, 1), 0, false)])
+        .unwrap();
+    drop(log);
+    disk.flip("segment-00000000000000000001", 8 * 200);
+    assert!(refused(&try_open(&disk).map(|_| ()).unwrap_err()));
+}
