@@ -19,7 +19,7 @@ use super::metrics::{Metrics, UPKEEP_EVERY};
 use super::serve::{Limits, Server};
 use super::settings::{Pattern, Settings};
 use super::shutdown::Shutdown;
-use super::{health, token};
+use super::{health, problem, process, token};
 use axum::Router;
 use futures::future::BoxFuture;
 use std::net::{SocketAddr, TcpListener};
@@ -76,8 +76,17 @@ pub struct Starting {
     pub api: SocketAddr,
     /// Where ops listens.
     pub ops: SocketAddr,
+    /// Whether a breach of the bind rules stops the start.
+    pub strictness: Strictness,
     /// Cancelled when the drain begins: long-polls answer, streams end.
     pub drain: CancellationToken,
+}
+
+impl Starting {
+    /// Who this replica is and where it meets the others, with the bind rule for peers checked.
+    pub fn peering(&self) -> Result<listen::Peering, Failure> {
+        listen::peering(&self.settings, self.strictness)
+    }
 }
 
 /// A started service.
@@ -124,6 +133,7 @@ where
 struct Container {
     settings: Arc<Settings>,
     identity: Identity,
+    strictness: Strictness,
     shutdown: Shutdown,
     condition: watch::Sender<Condition>,
     front: Arc<Front>,
@@ -145,6 +155,7 @@ impl Container {
         settings: &Arc<Settings>,
         shutdown: &Shutdown,
     ) -> Result<Self, Failure> {
+        process::raise_descriptors();
         let metrics = Metrics::install()
             .inspect_err(|error| tracing::warn!(%error, "no metrics on this process's ops port"))
             .ok();
@@ -184,23 +195,21 @@ impl Container {
             condition: watching,
         };
         let (reporter, health_routes) = health::grpc().await;
-        let always = info::router(common.clone())
-            .merge(health_routes)
-            .fallback(super::problem::no_such_route)
-            .method_not_allowed_fallback(super::problem::wrong_method);
+        let always = problem::complete(info::router(common.clone()).merge(health_routes));
         let front = Arc::new(Front::closed(guard, always, ALWAYS));
         let ops_front = Arc::new(Front::opened(
             Guard::ops(ops, settings),
-            health::router(health::Ops {
+            problem::complete(health::router(health::Ops {
                 common,
                 metrics: metrics.clone(),
-            }),
+            })),
         ));
 
         let background = CancellationToken::new();
         let container = Self {
             settings: Arc::clone(settings),
             identity,
+            strictness: spec.strictness,
             shutdown: shutdown.clone(),
             condition,
             front,
@@ -288,6 +297,7 @@ impl Container {
             settings: Arc::clone(&self.settings),
             api: self.api,
             ops: self.ops,
+            strictness: self.strictness,
             drain: self.drain.clone(),
         };
         let begin = Instant::now();
@@ -339,7 +349,7 @@ impl Container {
             if now.ready
                 && let Some(api) = api.take()
             {
-                self.front.open(api);
+                self.front.open(problem::complete(api));
                 let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(api = %self.api, after_ms = ms, "ready");
             }

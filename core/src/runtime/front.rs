@@ -49,11 +49,8 @@ impl Front {
         front
     }
 
-    /// Lets requests through to the service. Only the first call counts.
+    /// Lets requests through to the service, which has its own fallbacks. Only the first call counts.
     pub fn open(&self, service: Router) {
-        let service = service
-            .fallback(problem::no_such_route)
-            .method_not_allowed_fallback(problem::wrong_method);
         // A second call would be a bug of the caller, and harmless.
         let _ = self.service.set(service);
     }
@@ -76,7 +73,11 @@ impl Front {
     pub async fn answer(&self, mut request: Request<Body>) -> Response {
         let principal = match self.guard.check(request.uri(), request.headers()) {
             Ok(principal) => principal,
-            Err(error) => return problem::refuse(request.headers(), error),
+            Err(error) => {
+                metrics::counter!("quorate_http_refused_total", "code" => error.code.as_str())
+                    .increment(1);
+                return problem::refuse(request.headers(), error);
+            }
         };
         let mut router = if self.always_paths.contains(&request.uri().path()) {
             self.always.clone()

@@ -47,11 +47,12 @@ impl Guard {
         })
     }
 
-    /// The rules of an ops listener at this address: it changes nothing and needs no token.
+    /// The rules of an ops listener at this address: it changes nothing and needs no token. Probes
+    /// name it by whatever address they have, so beyond loopback no host is refused.
     pub fn ops(address: SocketAddr, settings: &Settings) -> Self {
         let loopback = address.ip().is_loopback();
         Self {
-            hosts: Hosts::of(loopback, settings),
+            hosts: Hosts::of(loopback, settings).filter(|_| loopback),
             refuse_origin: loopback,
             tokens: None,
         }

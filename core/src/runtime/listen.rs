@@ -5,7 +5,9 @@
 //! the clear beyond loopback.
 
 use super::exit::Failure;
-use super::settings::{Address, Settings};
+use super::settings::{Address, Membership, Settings};
+use crate::types::NodeId;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// A connection backlog as large as the kernel allows by default.
@@ -20,13 +22,37 @@ pub enum Strictness {
     Warn,
 }
 
-/// Where listeners will bind.
+/// A replica's place, with its peer listener resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The API.
-    pub api: SocketAddr,
-    /// Health, metrics, dashboard.
-    pub ops: SocketAddr,
+pub struct Peering {
+    /// This replica.
+    pub node: NodeId,
+    /// Peer addresses of all replicas as `host:port`, this one included.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Where this one listens for the others; `None` when it is alone.
+    pub peer_listen: Option<SocketAddr>,
+}
+
+/// Who this replica is and where it meets the others, with the bind rule for peers checked.
+pub fn peering(settings: &Settings, strictness: Strictness) -> Result<Peering, Failure> {
+    let Membership {
+        node,
+        peers,
+        peer_listen,
+    } = settings.membership()?;
+    let peer_listen = match peer_listen {
+        None => None,
+        Some(address) => {
+            let address = resolve("peer_listen", &address)?;
+            check_peer(address, settings, strictness)?;
+            Some(address)
+        }
+    };
+    Ok(Peering {
+        node,
+        peers,
+        peer_listen,
+    })
 }
 
 /// Resolves the setting `name`. A host name with several addresses gives the first.

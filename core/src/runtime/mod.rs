@@ -4,6 +4,18 @@
 //! service is ready, serves REST and gRPC on one port behind one guard, tells its health on the ops
 //! port, and drains on SIGTERM. What a pattern supplies is a router and its readiness; what an
 //! operator supplies are the [`settings`].
+//!
+//! ```no_run
+//! # use quorate_core::runtime::{*, settings::{FlagValues, ServeFlags}, telemetry::{self, Destination}};
+//! # async fn start_my_service(_: Starting) -> Result<Service, Failure> { unimplemented!() }
+//! async fn serve(flags: &FlagValues) -> Result<Exit, Failure> {
+//!     let settings = Settings::load(Pattern::WorkQueue, flags)?;
+//!     telemetry::init(&settings, Destination::Stdout)?;
+//!     let shutdown = Shutdown::on_signals().map_err(|e| Failure::unavailable(e.to_string()))?;
+//!     let spec = Spec::new(Pattern::WorkQueue, "serve", env!("CARGO_PKG_VERSION"));
+//!     Ok(run(spec, settings, shutdown, start_my_service).await)
+//! }
+//! ```
 
 pub mod app;
 pub mod exit;
@@ -15,6 +27,7 @@ pub mod healthcheck;
 pub mod info;
 pub mod listen;
 pub mod metrics;
+mod observe;
 pub mod problem;
 mod process;
 pub mod serve;

@@ -95,9 +95,17 @@ pub async fn no_such_route(method: Method, uri: Uri, headers: HeaderMap) -> Resp
         return refuse(&headers, error);
     }
     Error::not_found(format!(
-        "there is no {method} {path}; GET /openapi.json lists what there is"
+        "there is no {method} {path} here; the API's GET /openapi.json lists what there is"
     ))
     .into_response()
+}
+
+/// A router that refuses what it does not know as problems, and is counted and timed.
+pub fn complete(router: axum::Router) -> axum::Router {
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(super::observe::Observe)
 }
 
 /// The fallback for routes that exist with another method. The one answer whose status (405) is not

@@ -29,6 +29,22 @@ pub(super) fn describe() {
     gauge!("process_start_time_seconds").set(start);
 }
 
+/// Takes as many file descriptors as the system gives without asking: the usual soft limit of 1,024
+/// is less than the connections, segments and files of a busy node.
+pub(super) fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of file descriptors stays as it is");
+    }
+}
+
 /// Takes the figures as of now. A figure the system does not give is left out.
 pub(super) fn observe() {
     if let Some(bytes) = status_kib("VmRSS:").map(|kib| kib * 1024.0) {

@@ -180,7 +180,6 @@ async fn connection(
             .header_read_timeout(limits.idle)
             .max_headers(limits.headers)
             .max_header_size(limits.header_bytes)
-            .pipeline_flush(true)
             .serve_connection(io, service);
         drive(
             connection,

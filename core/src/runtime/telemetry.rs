@@ -57,5 +57,27 @@ pub fn init(settings: &Settings, destination: Destination) -> Result<(), ConfigE
             .finish()
             .try_init(),
     };
+    if destination == Destination::Stdout {
+        log_panics();
+    }
     Ok(())
+}
+
+/// A container's panics are log lines like everything else it says; the runtime's own text on stderr
+/// would be lost where only stdout is collected.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let text = panic.payload();
+        let message = (text.downcast_ref::<&str>().copied())
+            .or_else(|| text.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no text");
+        let backtrace = std::backtrace::Backtrace::capture();
+        let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+        let backtrace = captured.then(|| tracing::field::display(backtrace));
+        tracing::error!(place, backtrace, "panic: {message}");
+    }));
 }

@@ -11,10 +11,11 @@ use quorate_core::runtime::{Exit, Failure, Pattern, Settings, Shutdown, Status, 
 use quorate_core::types::{Name, NodeId, Principal};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Nothing in these tests takes that long unless it hangs.
@@ -40,8 +41,25 @@ struct Page {
     limit: u32,
 }
 
-/// A service of every kind of handler: `/echo`, `/whoami`, `/slow/{ms}`, `/panic`, `/raw`.
-pub(crate) fn service() -> Router {
+/// A gRPC service that is real enough: the health service under another name would collide, so this
+/// one only knows how to refuse.
+fn grpc() -> Router {
+    let refuse = async || {
+        let status = tonic::Status::from(Error::new(quorate_core::Code::LeaseExpired, "too late"));
+        status.into_http::<axum::body::Body>()
+    };
+    Router::new().route("/quorate.test.v1.Test/{*rest}", post(refuse))
+}
+
+/// Lets a test hold a request in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    pub(crate) entered: Notify,
+    pub(crate) release: Notify,
+}
+
+/// A service with every kind of handler.
+fn service(hold: Arc<Hold>) -> Router {
     Router::new()
         .route(
             "/echo",
@@ -57,9 +75,10 @@ pub(crate) fn service() -> Router {
             get(async |axum::Extension(who): axum::Extension<Principal>| who.0.to_string()),
         )
         .route(
-            "/slow/{ms}",
-            get(async |Path(ms): Path<u64>| {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
+            "/hold",
+            get(async move || {
+                hold.entered.notify_one();
+                hold.release.notified().await;
                 "done"
             }),
         )
@@ -67,6 +86,7 @@ pub(crate) fn service() -> Router {
             "/queues/{name}",
             get(async |Path(name): Path<Name>| name.to_string()),
         )
+        .merge(grpc())
         .route(
             "/panic",
             get(async || -> &'static str { panic!("on purpose") }),
@@ -87,6 +107,8 @@ pub(crate) struct Running {
     pub(crate) ended: JoinHandle<Exit>,
     /// Lets the service start; dropped or sent.
     pub(crate) start: Option<oneshot::Sender<()>>,
+    /// Holds `/hold`.
+    pub(crate) hold: Arc<Hold>,
     /// Whether the service's own stop ran.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -115,10 +137,12 @@ pub(crate) fn launch(settings: Settings, first: Status) -> Running {
     let (status, watching) = watch::channel(first);
     let (start, may_start) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
+    let hold = Arc::new(Hold::default());
+    let held = Arc::clone(&hold);
     let service = async move |_: Starting| {
         let _ = may_start.await;
         Ok::<_, Failure>(Service {
-            api: service(),
+            api: service(held),
             grpc_services: vec!["quorate.test.v1.Test".into()],
             status: watching,
             stop: Box::pin(async move {
@@ -134,6 +158,7 @@ pub(crate) fn launch(settings: Settings, first: Status) -> Running {
         status,
         ended,
         start: Some(start),
+        hold,
         stopped,
     }
 }

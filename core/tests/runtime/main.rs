@@ -6,4 +6,5 @@ mod harness;
 mod doors;
 mod life;
 mod malformed;
+mod process;
 mod settings;

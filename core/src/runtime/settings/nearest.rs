@@ -1,10 +1,16 @@
 //! Which known name did a misspelt one mean?
 
-/// The known name with the smallest edit distance, the first of equals.
+/// The known name with the smallest edit distance, the first of equals. A name that only lacks its
+/// last words (`token` for `token_file`) is as near as one edit.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .min_by_key(|candidate| distance(name, candidate))
+    known.into_iter().min_by_key(|candidate| {
+        let rest = candidate.strip_prefix(name);
+        if rest.is_some_and(|rest| rest.starts_with('_')) {
+            1
+        } else {
+            distance(name, candidate)
+        }
+    })
 }
 
 /// Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours
@@ -49,6 +55,7 @@ mod tests {
         let known = ["data_dir", "listen", "peers", "peer_listen"];
         assert_eq!(nearest("perrs", known), Some("peers"));
         assert_eq!(nearest("datadir", known), Some("data_dir"));
+        assert_eq!(nearest("data", ["datum", "data_dir"]), Some("data_dir"));
         assert_eq!(nearest("x", []), None);
     }
 }
