@@ -7,6 +7,8 @@
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod check;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod convert;
 pub mod machine;
 pub mod queue;

@@ -18,7 +18,6 @@
 //! ```
 
 pub mod app;
-mod container;
 pub mod exit;
 pub mod extract;
 pub mod front;

@@ -7,5 +7,4 @@ mod doors;
 mod life;
 mod malformed;
 mod process;
-mod reference;
 mod settings;
