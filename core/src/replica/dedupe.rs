@@ -141,6 +141,17 @@ impl Dedupe {
         }
     }
 
+    /// Whether an operation under this key is certain to be executed or parked like one without: it
+    /// was not answered before and its stream is open.
+    pub(super) fn is_new(&self, key: &OpKey) -> bool {
+        match *key {
+            OpKey::Stream { stream, seq, .. } => {
+                self.streams.contains_key(&stream) && !self.answers.contains_key(&(stream, seq))
+            }
+            OpKey::Idempotency { key, .. } => !self.keys.contains_key(&key),
+        }
+    }
+
     fn look_up_stream(
         &mut self,
         time: LogTime,

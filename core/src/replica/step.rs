@@ -172,7 +172,13 @@ impl<M: Machine> Replica<M> {
         let Some(until) = wait_until else {
             return self.enqueue(LoggedOp::new(op, false), Waiter::Reply(id));
         };
-        if self.office.is_some()
+        // The answer of an earlier attempt must be found first, and that is in the log's order.
+        let is_new = match &op.origin {
+            Origin::Client { key: Some(key), .. } => self.state.dedupe.is_new(key),
+            _ => true,
+        };
+        if is_new
+            && self.office.is_some()
             && let Some(key) = self.state.machine.parks(&op.command)
         {
             if self.lines.len() >= self.config.parked_max {

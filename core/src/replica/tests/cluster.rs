@@ -169,6 +169,8 @@ pub(super) struct Cluster {
     pub(super) trace: u64,
     tune: fn(&mut Config),
     pub(super) snapshots_sent: u64,
+    /// A node whose build is older than it is.
+    pub(super) old_build: Option<(usize, u32)>,
 }
 
 pub(super) fn name(text: &str) -> Name {
@@ -237,6 +239,7 @@ impl Cluster {
             trace: 0,
             tune,
             snapshots_sent: 0,
+            old_build: None,
         };
         (0..count).for_each(|node| cluster.start(node));
         cluster
@@ -525,9 +528,11 @@ impl Cluster {
         }
     }
 
-    fn send(&mut self, from: usize, to: NodeId, message: RaftMessage) {
+    fn send(&mut self, from: usize, to: NodeId, mut message: RaftMessage) {
         let to = to.0 as usize - 1;
-        assert!(!message.context.starts_with(b"MsgPropose"));
+        if let Some((_, level)) = self.old_build.filter(|(node, _)| *node == from) {
+            message.machine_level = level;
+        }
         let lost = self.cut.contains(&from)
             || self.cut.contains(&to)
             || self.dice.permille(self.drop_permille);
@@ -617,6 +622,21 @@ impl Cluster {
             .status
             .as_ref()
             .map_or(0, |status| status.applied.0)
+    }
+
+    /// How often this node was started or killed.
+    pub(super) fn life(&self, node: usize) -> u64 {
+        self.nodes[node].life
+    }
+
+    /// What the node has applied, and the hash of its state.
+    pub(super) fn hash(&self, node: usize) -> (LogIndex, u64) {
+        self.nodes[node]
+            .replica
+            .as_ref()
+            .expect("it is up")
+            .state
+            .hash()
     }
 
     /// No node stopped.

@@ -55,6 +55,8 @@ pub(super) struct Counter {
     timers: Table<(LogTime, u64), Name>,
     made: u64,
     pub(super) applied: u64,
+    /// What the tail row of the snapshot in progress will hold.
+    tail: Option<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,11 +65,6 @@ enum Row {
     Lease(FencingToken, u64),
     Timer((LogTime, u64), Name),
     Tail { made: u64, applied: u64 },
-}
-
-thread_local! {
-    /// What the tail row of the snapshot in progress will hold.
-    static TAIL: std::cell::Cell<Option<(u64, u64)>> = const { std::cell::Cell::new(None) };
 }
 
 impl Counter {
@@ -177,7 +174,7 @@ impl Machine for Counter {
         self.values.snapshot_begin();
         self.leases.snapshot_begin();
         self.timers.snapshot_begin();
-        TAIL.set(Some((self.made, self.applied)));
+        self.tail = Some((self.made, self.applied));
     }
 
     fn snapshot_slice(&mut self, bytes_max: usize) -> Option<Vec<u8>> {
@@ -195,7 +192,7 @@ impl Machine for Counter {
             && self
                 .timers
                 .snapshot_rows(|at, name| put(Row::Timer(*at, name.clone())));
-        if complete && let Some((made, applied)) = TAIL.take() {
+        if complete && let Some((made, applied)) = self.tail.take() {
             put(Row::Tail { made, applied });
         }
         (!out.is_empty()).then_some(out)

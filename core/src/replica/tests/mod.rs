@@ -1,7 +1,12 @@
 //! Replicas of a tiny machine on a simulated bus.
 
 mod basics;
+mod chaos;
 mod cluster;
 mod counter;
 mod faults;
 mod leases;
+mod retries;
+mod snapshots;
+mod time;
+mod waits;
