@@ -6,6 +6,8 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+#[cfg(feature = "server")]
+pub mod api;
 pub mod check;
 #[cfg(feature = "client")]
 pub mod client;
@@ -13,5 +15,7 @@ pub mod convert;
 pub mod machine;
 pub mod queue;
 mod retry;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod service;
 pub mod worker;
