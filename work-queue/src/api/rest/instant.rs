@@ -30,6 +30,9 @@ fn split_offset(text: &str) -> Option<(Cow<'_, str>, i64)> {
         return Some((Cow::Borrowed(text), 0));
     }
     let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    if local.ends_with('Z') {
+        return None;
+    }
     let sign = match offset.as_bytes().first()? {
         b'+' => 1,
         b'-' => -1,
