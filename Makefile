@@ -1,0 +1,43 @@
+# Everything one does with this repository. `make` alone lists it.
+#
+# Needed: rustup's stable toolchain, gcc and make. No target asks a question.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The film of `make demo`, read by the shell, so that its name may hold anything.
+export INPUT
+
+.PHONY: help build demo test e2e lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+build: ## build every binary, optimised
+	$(CARGO) build --release --workspace
+
+demo: ## transcode a film over three queue nodes and three workers while some are killed; INPUT=film.mp4 takes your own
+	examples/transcode/need-ffmpeg
+	$(CARGO) build --release -p quorate -p transcode
+	exec $(TARGET)/release/transcode demo --dir target/demo $${INPUT:+-- "$$INPUT"}
+
+test: ## run every test
+	$(CARGO) test --workspace --all-features
+	echo "make test: every test passed"
+
+e2e: ## run the tests that use the real ffmpeg, a worker's command and a whole film
+	examples/transcode/need-ffmpeg
+	$(CARGO) test -p transcode
+	echo "make e2e: every test passed"
+
+lint: ## formatting, then clippy with every warning an error
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+clean: ## remove everything that was built and what demonstrations left
+	$(CARGO) clean
+	rm -rf target/demo
