@@ -13,6 +13,8 @@ pub mod check;
 pub mod client;
 pub mod convert;
 pub mod machine;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod queue;
 mod retry;
 #[cfg(feature = "server")]

@@ -45,6 +45,7 @@ pub use dedupe::{KEY_KEPT_MS, STREAM_IDLE_MS};
 pub use input::{Input, Proposal, RequestId};
 pub use output::{HardState, LogEntry, Member, Output, Role, SnapshotMeta, Status, Write};
 pub use replica::Replica;
+pub use wire::meta_of as snapshot_meta;
 
 /// Entries that may be committed and not yet applied here before the leader proposes no more: its own
 /// disk is slower than that of the majority.

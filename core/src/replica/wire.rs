@@ -304,7 +304,7 @@ fn header_of(meta: &SnapshotMeta) -> SnapshotHeader {
 }
 
 /// What a header says, unless an id is malformed.
-pub(super) fn meta_of(header: &SnapshotHeader) -> Option<SnapshotMeta> {
+pub fn meta_of(header: &SnapshotHeader) -> Option<SnapshotMeta> {
     let id = |bytes: &Bytes| Some(u128::from_be_bytes(bytes.as_ref().try_into().ok()?));
     let member = |member: &peer::Member| {
         Some(Member {

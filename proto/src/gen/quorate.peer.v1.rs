@@ -152,7 +152,7 @@ pub struct ForwardRequest {
     /// Park an operation that would find nothing for so long.
     #[prost(uint64, tag = "4")]
     pub wait_ms: u64,
-    #[prost(oneof = "forward_request::Request", tags = "5, 6, 7")]
+    #[prost(oneof = "forward_request::Request", tags = "5, 6, 7, 8")]
     pub request: ::core::option::Option<forward_request::Request>,
 }
 /// Nested message and enum types in `ForwardRequest`.
@@ -166,6 +166,9 @@ pub mod forward_request {
         Query(::prost::bytes::Bytes),
         #[prost(bytes, tag = "7")]
         Renewal(::prost::bytes::Bytes),
+        /// Open a client stream for this principal.
+        #[prost(string, tag = "8")]
+        OpenStream(::prost::alloc::string::String),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
