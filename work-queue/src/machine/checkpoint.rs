@@ -17,7 +17,7 @@ impl QueueMachine {
     ) -> Result<Reply, Error> {
         check::bytes("checkpoint", data.len(), limits::RESULT_BYTES_MAX)?;
         let id = self.live(lease, session)?;
-        let cancel_requested = self.job(id).cancel_requested();
+        let cancel_requested = self.is_cancelled(self.job(id));
         self.change(ctx, id, |job| {
             job.run
                 .as_mut()

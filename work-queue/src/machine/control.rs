@@ -15,6 +15,9 @@ use quorate_core::types::Name;
 /// When a purge that is under way is likely over.
 const PURGE_RETRY_AFTER_MS: u64 = 100;
 
+/// Dead jobs that one redrive looks at: those whose batch was joined without them stay dead.
+const SCAN_MAX: usize = 2 * limits::REDRIVE_MAX as usize;
+
 impl QueueMachine {
     pub(super) fn configure(&mut self, name: &Name, settings: Settings) -> Result<Reply, Error> {
         check::settings(&settings)?;
@@ -63,9 +66,13 @@ impl QueueMachine {
         max: u32,
     ) -> Result<Reply, Error> {
         let id = self.queue_id(name)?;
-        let max = usize::try_from(max.min(limits::REDRIVE_MAX)).unwrap_or(usize::MAX);
+        let max = u64::from(max.min(limits::REDRIVE_MAX));
+        let dead = self.index(id).page(Some(State::Dead), JobId(0), SCAN_MAX);
         let mut revived = 0;
-        for job in self.index(id).page(Some(State::Dead), JobId(0), max) {
+        for job in dead {
+            if revived == max {
+                break;
+            }
             if self.may_revive(job) {
                 self.revive(ctx, job);
                 revived += 1;

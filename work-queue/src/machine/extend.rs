@@ -5,7 +5,7 @@
 
 use super::check;
 use super::store::{Ctx, QueueMachine};
-use super::types::{Event, LeaseId, Reply, RevokeCause, SessionId};
+use super::types::{Event, LeaseId, Reply, SessionId};
 use quorate_core::error::{Code, Error};
 
 impl QueueMachine {
@@ -20,21 +20,18 @@ impl QueueMachine {
         let id = self.live(lease, session)?;
         let job = self.job(id);
         let mut grant = *job.grant().expect("the lease is live");
-        match grant.revoking {
-            Some(RevokeCause::Cancelled) => {
-                return Ok(Reply::Kept {
-                    cancel_requested: true,
-                });
-            }
-            Some(RevokeCause::Stalled) => {
-                return Err(Error::new(
-                    Code::LeaseExpired,
-                    format!(
-                        "lease {lease} made no progress and is being revoked; settle it or drop the work"
-                    ),
-                ));
-            }
-            None => {}
+        if self.is_cancelled(job) {
+            return Ok(Reply::Kept {
+                cancel_requested: true,
+            });
+        }
+        if grant.revoking.is_some() {
+            return Err(Error::new(
+                Code::LeaseExpired,
+                format!(
+                    "lease {lease} made no progress and is being revoked; settle it or drop the work"
+                ),
+            ));
         }
         grant.lease_ms = grant.lease_ms.max(lease_ms);
         grant.extensions = grant.extensions.saturating_add(1);

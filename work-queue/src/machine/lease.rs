@@ -180,7 +180,7 @@ impl QueueMachine {
             .grant()
             .expect("only the lease of a job that is out ends");
         let settings = self.queue(job.queue).settings.clone();
-        let cancelled = job.cancel_requested() || self.is_batch_cancelled(job);
+        let cancelled = self.is_cancelled(job);
         let max_attempts = job
             .extra
             .as_ref()

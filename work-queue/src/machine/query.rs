@@ -189,7 +189,7 @@ impl QueueMachine {
             outputs: outcome.map_or_else(Vec::new, |outcome| outcome.outputs.clone()),
             waiting: self.waiting(job, run, now),
             dead_reason: run.dead_reason.clone().unwrap_or_else(|| Arc::from("")),
-            cancel_requested: job.state == State::Leased && run.cancel_requested,
+            cancel_requested: job.state == State::Leased && self.is_cancelled(job),
         }
     }
 

@@ -321,3 +321,13 @@ pub(super) fn count_mut(counts: &mut Counts, state: State) -> &mut u64 {
         State::Cancelled => &mut counts.cancelled,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_waits_is_small() {
+        assert_eq!(size_of::<Job>(), 72);
+    }
+}

@@ -52,7 +52,7 @@ impl QueueMachine {
         self.check_session(session)?;
         for lease in self.holds.get(&session).cloned().unwrap_or_default() {
             if let Some(job) = self.leases.get(&lease).copied() {
-                let ending = if self.job(job).cancel_requested() {
+                let ending = if self.is_cancelled(self.job(job)) {
                     Ending::Cancelled
                 } else {
                     Ending::Released

@@ -89,7 +89,7 @@ impl QueueMachine {
         lease: LeaseId,
         proposed: Proposed,
     ) -> Settled {
-        let cancelled = self.job(id).cancel_requested();
+        let cancelled = self.is_cancelled(self.job(id));
         match proposed {
             Proposed::Complete(_) if cancelled => {
                 self.end_lease(ctx, id, Ending::Cancelled);

@@ -296,6 +296,11 @@ impl QueueMachine {
             || self.is_batch_cancelled(job)
     }
 
+    /// Whether somebody asked to cancel the job or its batch, be the sweep there already or not.
+    pub(super) fn is_cancelled(&self, job: &Job) -> bool {
+        job.cancel_requested() || self.is_batch_cancelled(job)
+    }
+
     /// Brings the timer of a queue up to date.
     pub(super) fn retime(&mut self, queue: QueueId) {
         let retention_ms = self.queue(queue).settings.retention_ms;

@@ -1,7 +1,16 @@
 //! Tests of the machine, and the rig they share: one machine, its time and its counter of tokens.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests take what reads best at the call"
+)]
+
 mod batches;
+mod control;
+mod duties;
+mod golden;
 mod leases;
+mod model;
 mod snapshots;
 
 use super::*;
