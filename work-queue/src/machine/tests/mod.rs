@@ -66,7 +66,9 @@ impl Rig {
     /// An entry without a command, `ms` later.
     pub(super) fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
-        self.entry(|machine, ctx| machine.advance(ctx));
+        self.entry(|machine, ctx| {
+            machine.advance(ctx);
+        });
     }
 
     /// Entries without a command until nothing is due.
