@@ -1,2 +1,7 @@
-//! Not built yet.
-fn main() {}
+//! The one binary: everything is in the library beside it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate_cli::main()
+}
