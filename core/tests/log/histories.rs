@@ -392,8 +392,6 @@ fn run(steps: &[Step]) -> Seen {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn what_is_recovered_is_what_was_synced(steps in steps()) {
         run(&steps);

@@ -8,4 +8,5 @@ mod basics;
 mod common;
 mod damage;
 mod faults;
+mod golden;
 mod histories;
