@@ -225,3 +225,88 @@ impl Bounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ClusterId;
+
+    fn meta(index: u64, term: u64) -> SnapshotMeta {
+        SnapshotMeta {
+            index: LogIndex(index),
+            term: Term(term),
+            cluster: ClusterId(1),
+            voters: Vec::new(),
+            learners: Vec::new(),
+        }
+    }
+
+    /// Entries 1 to 9: terms 1, 1, 1, 2, 2, 2, 5, 5, 5.
+    fn sample() -> Bounds {
+        let mut bounds = Bounds::default();
+        for (index, term) in (1..=9).zip([1, 1, 1, 2, 2, 2, 5, 5, 5]) {
+            bounds.push(LogIndex(index), Term(term));
+        }
+        bounds
+    }
+
+    fn terms(bounds: &Bounds) -> Vec<Option<u64>> {
+        (1..=12)
+            .map(|index| bounds.term_at(LogIndex(index)).map(|term| term.0))
+            .collect()
+    }
+
+    #[test]
+    fn the_term_of_every_entry_above_the_base_is_known() {
+        let all = [1, 1, 1, 2, 2, 2, 5, 5, 5].map(Some);
+        assert_eq!(terms(&sample())[..9], all);
+        assert_eq!(terms(&sample())[9..], [None; 3]);
+        for base in 1..=9_u64 {
+            let mut bounds = sample();
+            let at = usize::try_from(base).unwrap() - 1;
+            bounds.rebase(meta(base, all[at].unwrap()), false);
+            assert_eq!(terms(&bounds)[at..9], all[at..], "base {base}");
+            assert_eq!(bounds.base.hard_state.commit, LogIndex(base));
+        }
+    }
+
+    #[test]
+    fn an_entry_cuts_what_stood_at_and_after_its_index() {
+        let mut bounds = sample();
+        bounds.push(LogIndex(5), Term(6));
+        assert_eq!(
+            terms(&bounds)[..6],
+            [Some(1), Some(1), Some(1), Some(2), Some(6), None]
+        );
+        for index in 6..=9 {
+            bounds.push(LogIndex(index), Term(6));
+        }
+        assert_eq!(terms(&bounds)[4..9], [Some(6); 5]);
+        bounds.push(LogIndex(4), Term(6));
+        assert_eq!(terms(&bounds)[2..5], [Some(1), Some(6), None]);
+    }
+
+    #[test]
+    fn a_restart_forgets_every_entry_and_its_term() {
+        let mut bounds = sample();
+        bounds.rebase(meta(6, 7), true);
+        assert_eq!(terms(&bounds)[4..8], [None, Some(7), None, None]);
+        assert_eq!(bounds.base.last, LogIndex(6));
+        bounds.push(LogIndex(7), Term(8));
+        bounds.push(LogIndex(8), Term(8));
+        assert_eq!(terms(&bounds)[4..8], [None, Some(7), Some(8), Some(8)]);
+    }
+
+    #[test]
+    fn a_lower_commit_index_is_older_news() {
+        let mut bounds = sample();
+        let hard = |commit| HardState {
+            term: Term(5),
+            vote: NodeId(1),
+            commit: LogIndex(commit),
+        };
+        bounds.set_hard_state(hard(7));
+        bounds.set_hard_state(hard(3));
+        assert_eq!(bounds.base.hard_state, hard(7));
+    }
+}

@@ -149,3 +149,64 @@ impl<F: DiskFile> MarkFile<F> {
             .map_err(|error| LogError::io("cannot sync the mark", error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::SimDisk;
+
+    const KEY: DiskId = DiskId(3);
+
+    fn mark(seq: u64) -> Mark {
+        Mark {
+            closed: false,
+            segment: 1,
+            seq,
+            end: 100 * seq,
+        }
+    }
+
+    #[test]
+    fn the_newest_mark_is_read_and_when_it_is_damaged_the_one_before() {
+        let disk = SimDisk::new();
+        create(&disk).unwrap();
+        assert_eq!(open(&disk, KEY).unwrap().1, None);
+        for seq in 1..=5 {
+            let (mut file, before) = open(&disk, KEY).unwrap();
+            assert_eq!(before, (seq > 1).then(|| mark(seq - 1)));
+            file.write(mark(seq)).unwrap();
+            for byte in 0..SLOT_BYTES as u64 {
+                let damaged = disk.kill();
+                let slot = (seq - 1) % 2 * SLOT_STRIDE as u64;
+                damaged.flip(MARK, (slot + byte) * 8);
+                assert_eq!(open(&damaged, KEY).unwrap().1, before, "byte {byte}");
+            }
+        }
+        assert_eq!(open(&disk, DiskId(4)).unwrap().1, None, "of another disk");
+    }
+
+    #[test]
+    fn a_settled_mark_leaves_nothing_older_and_is_never_lost_on_the_way() {
+        let disk = SimDisk::new();
+        create(&disk).unwrap();
+        disk.sync_dir().unwrap();
+        let (mut file, _) = open(&disk, KEY).unwrap();
+        file.settle(mark(1)).unwrap();
+        for steps in 0..4 {
+            let disk = disk.crash(0);
+            let (mut file, _) = open(&disk, KEY).unwrap();
+            disk.set_faults(crate::log::Faults {
+                power_off_after: Some(steps),
+                ..Default::default()
+            });
+            assert!(file.settle(mark(2)).is_err(), "four steps are needed");
+            for seed in 0..50 {
+                let found = open(&disk.crash(seed), KEY).unwrap().1;
+                assert!(
+                    found == Some(mark(1)) || found == Some(mark(2)),
+                    "{found:?}"
+                );
+            }
+        }
+    }
+}

@@ -47,13 +47,13 @@ pub(super) fn scan<D: Disk>(disk: &D, key: DiskId, mark: Option<Mark>) -> Result
             _ => None,
         })
         .collect();
-    let Some(&last) = ids.last() else {
+    if ids.is_empty() {
         return Err(LogError::corrupt(
             &names::segment(1),
             0,
             "all segments of the log are missing",
         ));
-    };
+    }
     let mut scan = Scan {
         segments: Vec::with_capacity(ids.len()),
         seq: 0,
@@ -75,11 +75,7 @@ pub(super) fn scan<D: Disk>(disk: &D, key: DiskId, mark: Option<Mark>) -> Result
             bytes,
             key,
             id,
-            provably_synced: if id == last {
-                mark.map_or(0, |mark| mark.seq)
-            } else {
-                u64::MAX
-            },
+            marked: mark.map_or(0, |mark| mark.seq),
         };
         let info = reader.read(&mut scan)?;
         scan.segments.push(info);
@@ -108,8 +104,8 @@ struct SegmentReader {
     bytes: Vec<u8>,
     key: DiskId,
     id: u64,
-    /// Frames up to this number are known to have been synced, whatever the file says.
-    provably_synced: u64,
+    /// The mark says that frames up to this number were synced.
+    marked: u64,
 }
 
 impl SegmentReader {
@@ -118,16 +114,20 @@ impl SegmentReader {
         if header.id != self.id {
             return Err(self.corrupt(0, format!("it is segment {} by its header", header.id)));
         }
-        if scan.segments.is_empty() {
-            scan.seq = header.after;
-        } else if header.after != scan.seq {
-            return Err(self.corrupt(
-                0,
-                format!(
-                    "it follows frame {}, but the segment before ends with frame {}",
-                    header.after, scan.seq
-                ),
-            ));
+        match scan.segments.last() {
+            None => scan.seq = header.after,
+            Some(before) if header.after > scan.seq => {
+                return Err(LogError::corrupt(
+                    &names::segment(before.id),
+                    before.len,
+                    format!(
+                        "it ends with frame {}, but {} follows frame {}",
+                        scan.seq, self.file, header.after
+                    ),
+                ));
+            }
+            // Were it to follow an earlier one, its first frame would not be the next.
+            Some(_) => {}
         }
         let mut info = SegmentInfo {
             id: self.id,
@@ -196,13 +196,12 @@ impl SegmentReader {
         Ok(())
     }
 
-    /// Whether the bad frame `seq` at `at` may be an interrupted write.
+    /// Whether the bad frame `seq` at `at` may be an interrupted write. (That it is in the last segment
+    /// is seen when the next one is read.)
     fn check_torn(&self, at: usize, what: &str, first: u64, seq: u64) -> Result<(), LogError> {
         let proof = if seq == first {
             Some("it was synced before the file got its name".to_owned())
-        } else if self.provably_synced == u64::MAX {
-            Some("a later segment follows".to_owned())
-        } else if self.provably_synced >= seq {
+        } else if self.marked >= seq {
             Some("the mark says that it had been synced".to_owned())
         } else {
             frame::find(&self.bytes[at + 1..], self.key, self.id, seq)

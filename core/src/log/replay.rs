@@ -81,3 +81,74 @@ impl Replay {
 fn missing(from: u64, to: u64) -> String {
     format!("entries {from} to {to} are missing")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::HardState;
+    use crate::types::Term;
+
+    fn base(last: u64) -> Base {
+        Base {
+            hard_state: HardState {
+                term: Term(1),
+                ..HardState::default()
+            },
+            last: LogIndex(last),
+            last_term: Term(1),
+            ..Base::default()
+        }
+    }
+
+    fn entries(from: u64, to: u64) -> Write {
+        let entry = |index| LogEntry {
+            index: LogIndex(index),
+            term: Term(1),
+            kind: 0,
+            data: bytes::Bytes::new(),
+        };
+        Write {
+            entries: (from..=to).map(entry).collect(),
+            ..Write::default()
+        }
+    }
+
+    #[test]
+    fn entries_of_a_segment_that_is_gone_are_missed() {
+        let mut nothing_after = Replay::default();
+        nothing_after.base(base(5)).unwrap();
+        assert_eq!(
+            nothing_after.finish().map(drop),
+            Err("entries 1 to 5 are missing".to_owned())
+        );
+        let mut gone_before = Replay::default();
+        gone_before.base(base(5)).unwrap();
+        gone_before.write(entries(6, 8)).unwrap();
+        assert_eq!(
+            gone_before.finish().map(drop),
+            Err("entries 1 to 5 are missing".to_owned())
+        );
+        assert!(Replay::default().finish().is_err(), "no base at all");
+        assert!(Replay::default().write(entries(1, 1)).is_err());
+    }
+
+    #[test]
+    fn a_segment_must_go_on_from_where_the_one_before_ended() {
+        let mut replay = Replay::default();
+        replay.base(base(0)).unwrap();
+        replay.write(entries(1, 3)).unwrap();
+        replay.base(base(3)).unwrap();
+        assert!(replay.base(base(2)).is_err());
+        let other = HardState {
+            term: Term(2),
+            ..HardState::default()
+        };
+        let voted = Base {
+            hard_state: other,
+            ..base(3)
+        };
+        assert!(replay.base(voted).is_err(), "a vote was lost");
+        let (bounds, entries) = replay.finish().unwrap();
+        assert_eq!((bounds.base().last, entries.len()), (LogIndex(3), 3));
+    }
+}

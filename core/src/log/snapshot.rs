@@ -171,6 +171,8 @@ pub struct SnapshotReader<D: Disk> {
     header_crc: u32,
     /// Where the slices begin.
     start: u64,
+    /// Where the piece begins that is being read: the header, a slice or the footer.
+    piece: u64,
     at: u64,
     total: Total,
     done: bool,
@@ -190,6 +192,7 @@ impl<D: Disk> SnapshotReader<D> {
             meta: meta.clone(),
             header_crc: 0,
             start: 0,
+            piece: 0,
             at: 0,
             total: Total::default(),
             done: false,
@@ -217,6 +220,7 @@ impl<D: Disk> SnapshotReader<D> {
         if self.done {
             return Ok(None);
         }
+        self.piece = self.at;
         let head = self.take(SLICE_HEADER_BYTES)?;
         let len = le_u32(&head, 0) as usize;
         if len == 0 {
@@ -268,7 +272,7 @@ impl<D: Disk> SnapshotReader<D> {
 
     /// Reads the rest of the footer, whose first eight bytes were taken for a slice's.
     fn read_footer(&mut self) -> Result<(), LogError> {
-        self.at -= SLICE_HEADER_BYTES as u64;
+        self.at = self.piece;
         let footer = self.take(FOOTER_BYTES)?;
         if footer[..] != self.total.footer() {
             return Err(self.corrupt(&format!(
@@ -297,7 +301,7 @@ impl<D: Disk> SnapshotReader<D> {
     }
 
     fn corrupt(&self, what: &str) -> LogError {
-        LogError::corrupt(&self.name, self.at, what)
+        LogError::corrupt(&self.name, self.piece, what)
     }
 
     fn newer(&self, found: u8, known: u8) -> LogError {

@@ -61,8 +61,23 @@ fn refused(error: &LogError) -> bool {
     matches!(error, LogError::Corrupt { .. })
 }
 
-/// Every damage of every file whose name begins with `prefix`: what it is, and the damaged disk.
-fn damages(disk: &SimDisk, prefix: &str) -> impl Iterator<Item = (String, SimDisk)> {
+/// The error names the damaged file, and a place at or before the damage.
+fn points_at(error: &LogError, name: &str, byte: u64) -> bool {
+    matches!(error, LogError::Corrupt { file, offset, .. } if file == name && *offset <= byte)
+}
+
+/// One damage of a disk.
+struct Damage {
+    what: String,
+    file: String,
+    /// The first byte that is gone or changed.
+    byte: u64,
+    flipped: bool,
+    disk: SimDisk,
+}
+
+/// Every damage of every file whose name begins with `prefix`.
+fn damages(disk: &SimDisk, prefix: &str) -> impl Iterator<Item = Damage> {
     let mut all = Vec::new();
     for name in names(disk, prefix) {
         let len = disk.read(&name).unwrap().len() as u64;
@@ -70,16 +85,28 @@ fn damages(disk: &SimDisk, prefix: &str) -> impl Iterator<Item = (String, SimDis
         all.extend((0..len * 8).map(|bit| (name.clone(), None, bit)));
     }
     let disk = disk.kill();
-    all.into_iter().map(move |(name, cut, bit)| {
+    all.into_iter().map(move |(file, cut, bit)| {
         let damaged = disk.kill();
-        let what = if let Some(to) = cut {
-            damaged.cut(&name, to);
-            format!("{name} cut to {to}")
-        } else {
-            damaged.flip(&name, bit);
-            format!("{name} bit {} of byte {}", bit % 8, bit / 8)
+        let (what, byte) = match cut {
+            Some(to) => {
+                damaged.cut(&file, to);
+                (format!("{file} cut to {to}"), to)
+            }
+            None => {
+                damaged.flip(&file, bit);
+                (
+                    format!("{file} bit {} of byte {}", bit % 8, bit / 8),
+                    bit / 8,
+                )
+            }
         };
-        (what, damaged)
+        Damage {
+            what,
+            file,
+            byte,
+            flipped: cut.is_none(),
+            disk: damaged,
+        }
     })
 }
 
@@ -91,13 +118,22 @@ fn after_an_orderly_close_no_damage_goes_unseen() {
     assert!(names(&disk, "segment-").len() >= 3);
     assert_eq!(open(&disk.kill()).1.tail, Tail::Closed);
     for file in ["segment-", "snapshot-", "identity"] {
-        for (what, damaged) in damages(&disk, file) {
-            let error = try_open(&damaged).map(|_| ()).expect_err(&what);
-            assert!(refused(&error), "{what}: {error}");
+        for Damage {
+            what,
+            file,
+            byte,
+            flipped,
+            disk,
+        } in damages(&disk, file)
+        {
+            let error = try_open(&disk).map(drop).expect_err(&what);
+            assert!(points_at(&error, &file, byte), "{what}: {error}");
+            let seen_from_outside = error.to_string().contains("ends with frame");
+            assert!(!flipped || !seen_from_outside, "{what}: {error}");
         }
     }
-    for (what, damaged) in damages(&disk, "mark") {
-        match try_open(&damaged) {
+    for Damage { what, disk, .. } in damages(&disk, "mark") {
+        match try_open(&disk) {
             Ok((_, found)) => assert!(same(&found, states.last().unwrap()), "{what}"),
             Err(error) => assert!(refused(&error), "{what}: {error}"),
         }
@@ -107,9 +143,16 @@ fn after_an_orderly_close_no_damage_goes_unseen() {
 #[test]
 fn after_the_death_of_the_process_no_damage_to_the_log_goes_unseen() {
     let (disk, _, _) = continued();
-    for (what, damaged) in damages(&disk, "segment-") {
-        let error = try_open(&damaged).map(|_| ()).expect_err(&what);
-        assert!(refused(&error), "{what}: {error}");
+    for Damage {
+        what,
+        file,
+        byte,
+        disk,
+        ..
+    } in damages(&disk, "segment-")
+    {
+        let error = try_open(&disk).map(drop).expect_err(&what);
+        assert!(points_at(&error, &file, byte), "{what}: {error}");
     }
 }
 
@@ -117,9 +160,16 @@ fn after_the_death_of_the_process_no_damage_to_the_log_goes_unseen() {
 fn after_a_power_cut_only_the_frames_behind_the_last_synced_mark_can_go_and_not_as_certain() {
     let (_, disk, states) = continued();
     let (mut cut, mut short) = (0, 0);
-    for (what, damaged) in damages(&disk, "segment-") {
-        match try_open(&damaged) {
-            Err(error) => assert!(refused(&error), "{what}: {error}"),
+    for Damage {
+        what,
+        file,
+        byte,
+        flipped,
+        disk,
+    } in damages(&disk, "segment-")
+    {
+        match try_open(&disk) {
+            Err(error) => assert!(points_at(&error, &file, byte), "{what}: {error}"),
             Ok((_, found)) => {
                 let known = states.iter().position(|state| same(state, &found));
                 let at = known.unwrap_or_else(|| panic!("{what}: a state that never was"));
@@ -130,7 +180,6 @@ fn after_a_power_cut_only_the_frames_behind_the_last_synced_mark_can_go_and_not_
                     Tail::Cut { bytes } => {
                         assert!(bytes > 0);
                         cut += 1;
-                        let flipped = what.contains("bit");
                         assert!(
                             !flipped || at == states.len() - 2,
                             "{what}: not the last frame"
@@ -152,8 +201,10 @@ fn every_missing_file_is_missed() {
     for name in disk.list().unwrap() {
         let damaged = disk.kill();
         damaged.remove(&name).unwrap();
-        let error = try_open(&damaged).map(|_| ()).expect_err(&name);
-        assert!(refused(&error), "{name}: {error}");
+        let error = try_open(&damaged).map(drop).expect_err(&name);
+        // Without the oldest segment it is its entries that are missed.
+        let oldest = names(&disk, "segment-").first() == Some(&name);
+        assert!(oldest || points_at(&error, &name, 0), "{name}: {error}");
         assert!(error.to_string().contains("replace the node"), "{error}");
     }
     let segments = names(&disk, "segment-");
@@ -198,4 +249,55 @@ fn damage_to_an_entry_that_a_snapshot_covers_is_damage_all_the_same() {
     drop(log);
     disk.flip("segment-00000000000000000001", 8 * 200);
     assert!(refused(&try_open(&disk).map(|_| ()).unwrap_err()));
+}
+
+#[test]
+fn bytes_behind_the_end_are_a_torn_write_in_the_last_segment_and_corruption_elsewhere() {
+    let (disk, states) = small_log();
+    let segments = names(&disk, "segment-");
+    for name in disk.list().unwrap() {
+        for garbage in [&[0; 600][..], b"x", b"QFR\x01", &[0xff; 50]] {
+            let damaged = disk.kill();
+            damaged.open(&name).unwrap().append(garbage).unwrap();
+            if segments.last() == Some(&name) {
+                let (_, found) = open(&damaged);
+                assert!(same(&found, states.last().unwrap()));
+                let bytes = garbage.len() as u64;
+                assert_eq!(found.tail, Tail::Cut { bytes });
+                assert_eq!(open(&damaged).1.tail, Tail::Open, "it was cut for good");
+            } else {
+                let error = try_open(&damaged).map(drop).expect_err(&name);
+                assert!(refused(&error), "{name}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_beginning_of_the_newest_segment_is_no_torn_write() {
+    // The crash came after the segment got its name and before the mark told of it.
+    let disk = formatted();
+    let (mut log, _) = open(&disk);
+    let mut mark = disk.read("mark").unwrap();
+    for index in 1.. {
+        log.write_and_sync(&[write(index, index, 1, 0)]).unwrap();
+        if log.stats().segments == 2 {
+            break;
+        }
+        mark = disk.read("mark").unwrap();
+    }
+    drop(log);
+    disk.open("mark").unwrap().write_at(0, &mark).unwrap();
+    assert_eq!(open(&disk.kill()).1.tail, Tail::Open);
+    for Damage {
+        what,
+        file,
+        byte,
+        disk,
+        ..
+    } in damages(&disk, "segment-00000000000000000002")
+    {
+        let error = try_open(&disk).map(drop).expect_err(&what);
+        assert!(points_at(&error, &file, byte), "{what}: {error}");
+    }
 }
