@@ -1,6 +1,13 @@
 //! The container: the API over a [`QueueService`], handed to the runtime that listens and drains.
 //!
-//! [`compose`] is what every role shares; a role adds where the service comes from.
+//! [`compose`] is what every role shares; a role adds where the service comes from: [`replica`] runs a
+//! voting node in this process, [`sidecar`] is the ambassador of a remote cluster.
+
+mod replica;
+mod sidecar;
+
+pub use replica::{replica, replica_in_memory};
+pub use sidecar::sidecar;
 
 use crate::api::rest::BlobStore;
 use crate::api::{Api, grpc};
