@@ -26,6 +26,7 @@ use crate::job::{baseline, batch, history, prepared, watch};
 use crate::report::{self, Times};
 use crate::say::Teller;
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use cluster::{Cluster, Site};
 use crashes::{Crashes, Film};
 use pulse::Pulse;
@@ -153,7 +154,7 @@ async fn transcode(
     let blobs = Blobs::open(&site.blobs())?;
     let key = prepared::key(source, &output, &options.settings, "")?;
     let scratch = site.dir.join("scratch");
-    let prepared = prepared::prepare(
+    let mut prepared = prepared::prepare(
         tools,
         &blobs,
         source,
@@ -164,7 +165,7 @@ async fn transcode(
     )
     .await?;
     if let Some(chunk) = options.spoil {
-        spoil(&blobs, &prepared, chunk, &teller)?;
+        spoil(&blobs, &mut prepared, chunk, &teller).await?;
     }
     let submitted = batch::submit(&remote, &queue, &prepared).await?;
     let prepare_s = began.elapsed().as_secs_f64();
@@ -367,20 +368,21 @@ pub async fn measure(
     blocking(move || baseline::measure(&tools, &plan, &settings, &source)).await
 }
 
-fn spoil(blobs: &Blobs, prepared: &Prepared, chunk: usize, teller: &Teller) -> anyhow::Result<()> {
-    let Some(blob) = prepared.chunks.get(chunk) else {
-        bail!(
-            "there is no chunk {chunk}: the film has {}",
-            prepared.chunks.len()
-        );
+/// Puts rubbish in the place of a chunk, as if the film were damaged there.
+async fn spoil(
+    blobs: &Blobs,
+    prepared: &mut Prepared,
+    chunk: usize,
+    teller: &Teller,
+) -> anyhow::Result<()> {
+    let count = prepared.chunks.len();
+    let Some(blob) = prepared.chunks.get_mut(chunk) else {
+        bail!("there is no chunk {chunk}: the film has {count}");
     };
     let name = blob.uri.strip_prefix(blobs.base()).unwrap_or(&blob.uri);
-    let file = blobs.root().join(name);
-    std::fs::write(&file, "this is no film").with_context(|| file.display().to_string())?;
-    teller.fact(format_args!(
-        "chunk {chunk} is rubbish now: {}",
-        file.display()
-    ));
+    let rubbish = Bytes::from_static(b"this is no film");
+    *blob = blobs.put(name, rubbish).await?;
+    teller.fact(format_args!("chunk {chunk} is rubbish now: {}", blob.uri));
     Ok(())
 }
 
