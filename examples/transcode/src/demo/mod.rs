@@ -26,7 +26,6 @@ use crate::job::{baseline, batch, history, prepared, watch};
 use crate::report::{self, Times};
 use crate::say::Teller;
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
 use cluster::{Cluster, Site};
 use crashes::{Crashes, Film};
 use pulse::Pulse;
@@ -165,7 +164,8 @@ async fn transcode(
     )
     .await?;
     if let Some(chunk) = options.spoil {
-        spoil(&blobs, &mut prepared, chunk, &teller).await?;
+        let uri = prepared::spoil(&blobs, &mut prepared, chunk).await?;
+        teller.fact(format_args!("chunk {chunk} is rubbish now: {uri}"));
     }
     let submitted = batch::submit(&remote, &queue, &prepared).await?;
     let prepare_s = began.elapsed().as_secs_f64();
@@ -366,24 +366,6 @@ pub async fn measure(
     let (tools, source) = (tools.clone(), source.to_owned());
     let (plan, settings) = (prepared.plan.clone(), prepared.settings.clone());
     blocking(move || baseline::measure(&tools, &plan, &settings, &source)).await
-}
-
-/// Puts rubbish in the place of a chunk, as if the film were damaged there.
-async fn spoil(
-    blobs: &Blobs,
-    prepared: &mut Prepared,
-    chunk: usize,
-    teller: &Teller,
-) -> anyhow::Result<()> {
-    let count = prepared.chunks.len();
-    let Some(blob) = prepared.chunks.get_mut(chunk) else {
-        bail!("there is no chunk {chunk}: the film has {count}");
-    };
-    let name = blob.uri.strip_prefix(blobs.base()).unwrap_or(&blob.uri);
-    let rubbish = Bytes::from_static(b"this is no film");
-    *blob = blobs.put(name, rubbish).await?;
-    teller.fact(format_args!("chunk {chunk} is rubbish now: {}", blob.uri));
-    Ok(())
 }
 
 fn find_quorate(options: &Options, transcode: &Path) -> anyhow::Result<PathBuf> {
