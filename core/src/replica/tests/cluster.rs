@@ -171,6 +171,8 @@ pub(super) struct Cluster {
     pub(super) trace: u64,
     tune: fn(&mut Config),
     pub(super) snapshots_sent: u64,
+    /// How many inputs of a thousand wait for the next one's turn.
+    pub(super) lazy_permille: u64,
     /// A node whose build is older than it is.
     pub(super) old_build: Option<(usize, u32)>,
 }
@@ -242,6 +244,7 @@ impl Cluster {
             trace: 0,
             tune,
             snapshots_sent: 0,
+            lazy_permille: 0,
             old_build: None,
         };
         (0..count).for_each(|node| cluster.start(node));
@@ -432,7 +435,7 @@ impl Cluster {
                 }
             }
             Happening::Wake(node, at) => {
-                if self.nodes[node].woken_for == Some(at) || at < self.now {
+                if self.is_up(node) && (self.nodes[node].woken_for == Some(at) || at < self.now) {
                     self.nodes[node].woken_for = None;
                     self.turn(node);
                 }
@@ -449,7 +452,13 @@ impl Cluster {
                 format!("{node} {} {input:?}", self.now).as_bytes(),
             );
             replica.step(now, input);
-            self.turn(node);
+            if self.lazy_permille > 0 && self.dice.permille(self.lazy_permille) {
+                let at = self.now + MS / 10;
+                self.nodes[node].woken_for = Some(at);
+                self.schedule(at, Happening::Wake(node, at));
+            } else {
+                self.turn(node);
+            }
         }
     }
 
