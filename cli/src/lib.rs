@@ -2,7 +2,7 @@
 //! measures with. `main.rs` only calls [`main`].
 //!
 //! One file a command in `cmd`; `output` and `errors` decide where words go and how the process ends;
-//! `submit` is what that command does, apart from its arguments.
+//! `submit` and `bench` are what these two commands do, apart from their arguments.
 
 pub mod measure;
 

@@ -4,9 +4,12 @@ mod batch;
 mod cluster;
 mod completions;
 mod config;
+mod dev;
 mod healthcheck;
 mod jobs;
 mod queue;
+mod serve;
+mod sidecar;
 mod submit;
 mod work;
 
@@ -17,6 +20,9 @@ use clap::Subcommand;
 /// The commands of `quorate`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Serve(serve::Serve),
+    Sidecar(sidecar::Sidecar),
+    Dev(dev::Dev),
     Work(work::Work),
     Submit(submit::Submit),
     Queue(queue::Queue),
@@ -32,6 +38,9 @@ impl Command {
     /// Carries the command out.
     pub(crate) fn run(self, context: Context) -> Outcome {
         match self {
+            Self::Serve(serve) => serve.run(),
+            Self::Sidecar(sidecar) => sidecar.run(),
+            Self::Dev(dev) => dev.run(context),
             Self::Work(work) => work.run(context),
             Self::Submit(submit) => submit.run(context),
             Self::Queue(queue) => queue.run(context),
