@@ -7,6 +7,7 @@
 pub mod measure;
 
 mod args;
+mod bench;
 mod cmd;
 mod confirm;
 mod connect;
@@ -16,6 +17,7 @@ mod output;
 mod paging;
 mod parse;
 mod progress;
+mod scrape;
 mod submit;
 mod table;
 mod view;

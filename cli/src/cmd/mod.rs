@@ -1,6 +1,7 @@
 //! The commands, one a file. Each has its arguments and a function that carries it out.
 
 mod batch;
+mod bench;
 mod cluster;
 mod completions;
 mod config;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Jobs(jobs::Jobs),
     Batch(batch::Batch),
     Cluster(cluster::Cluster),
+    Bench(bench::Bench),
     Healthcheck(healthcheck::Healthcheck),
     Config(config::Config),
     Completions(completions::Completions),
@@ -47,6 +49,7 @@ impl Command {
             Self::Jobs(jobs) => jobs.run(context),
             Self::Batch(batch) => batch.run(context),
             Self::Cluster(cluster) => cluster.run(context),
+            Self::Bench(bench) => bench.run(context),
             Self::Healthcheck(healthcheck) => healthcheck.run(context),
             Self::Config(config) => config.run(context),
             Self::Completions(completions) => completions.run(),
