@@ -256,7 +256,6 @@ mod tests {
             file: Some(File {
                 path: "/in/a \"b\"\\.mp4".into(),
                 size: 1_000,
-                blob: None,
             }),
         }
     }

@@ -160,7 +160,6 @@ impl<M: Machine> Replica<M> {
     pub(super) fn wake_parked(&mut self) {
         let mut lines = std::mem::take(&mut self.lines);
         let (machine, pending, config) = (&self.state.machine, &mut self.pending, &self.config);
-        let mut refused = Vec::new();
         lines.take_woken(
             |command| machine.parks(command).is_some(),
             |Parked { id, op, until }, place| {
@@ -169,11 +168,10 @@ impl<M: Machine> Replica<M> {
                     until,
                     place: Some(place),
                 };
-                refused.extend(pending.push(config, LoggedOp::new(op, true), waiter).err());
+                pending.push(config, LoggedOp::new(op, true), waiter);
             },
         );
         self.lines = lines;
-        refused.iter().for_each(|waiter| self.refuse_size(waiter));
     }
 
     /// Answers those whose time is up.

@@ -198,7 +198,6 @@ fn join_parts(
         audio.as_deref(),
         scratch.path(),
         output,
-        contract.progress.as_deref(),
     )
 }
 

@@ -40,7 +40,9 @@ async fn start(
         on_fatal: OnFatal::Abort,
         ..Config::in_memory()
     };
-    let node = QueueNode::start(config).await.map_err(failure)?;
+    let node = QueueNode::start(config)
+        .await
+        .map_err(|error| failure(&error))?;
     let (status, seen) = watch::channel(Status::default());
     tokio::spawn(forward(node.status(), status));
     let stop = {
@@ -50,7 +52,7 @@ async fn start(
     compose(Arc::new(node), role, &starting, seen, stop)
 }
 
-fn failure(error: StartError) -> Failure {
+fn failure(error: &StartError) -> Failure {
     if error.is_configuration() {
         Failure::config(error.to_string())
     } else {

@@ -10,5 +10,3 @@ mod retries;
 mod snapshots;
 mod time;
 mod waits;
-
-pub(super) use counter::{Command, Counter, Reply};

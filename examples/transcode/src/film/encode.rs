@@ -139,8 +139,7 @@ pub fn audio(
     tool::run(command)
 }
 
-/// Lets ffmpeg write how far it is into a file, twice a second.
-pub(super) fn report_progress(command: &mut Command, progress: Option<&Path>) {
+fn report_progress(command: &mut Command, progress: Option<&Path>) {
     if let Some(file) = progress {
         command
             .args(["-stats_period", "0.5", "-progress"])
