@@ -10,12 +10,17 @@ pub use batch::{Batch, BatchBuilder};
 pub use jobs::{Enqueued, JobBuilder};
 pub use producer::{Producer, Receipt};
 
+#[cfg(feature = "node")]
+pub use quorate_core::node::{Config as NodeConfig, StartError};
+
 #[cfg(feature = "client")]
 use crate::client::{Client, Config};
 use crate::machine::{
     Answer, BatchId, BatchView, Command, JobId, JobView, NewJob, Query, QueueView, Reply, Settings,
     State,
 };
+#[cfg(feature = "node")]
+use crate::node::QueueNode;
 use crate::retry::Backoff;
 use crate::service::{Caller, QueueService};
 use crate::worker::link::{self, Identity, Link};
@@ -39,6 +44,8 @@ pub struct Queue {
     /// Set when the service is a client: its streams do what single calls do, with less.
     #[cfg(feature = "client")]
     client: Option<Client>,
+    #[cfg(feature = "node")]
+    node: Option<QueueNode>,
 }
 
 impl std::fmt::Debug for Queue {
@@ -48,7 +55,8 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// Over a cluster: its API addresses, separated by commas. Connects with the first call.
+    /// Over a cluster: its API addresses, separated by commas. Connects with the first call. Must be
+    /// called within a tokio runtime.
     #[cfg(feature = "client")]
     pub fn connect(servers: &str) -> Result<Self, Error> {
         Ok(Self::over(Client::new(&Config::servers(servers))?))
@@ -63,6 +71,33 @@ impl Queue {
         }
     }
 
+    /// Over a replica in this process: alone, or one of three or five that form a cluster. The replica
+    /// stops with [`Queue::shutdown`].
+    #[cfg(feature = "node")]
+    pub async fn embedded(config: NodeConfig) -> Result<Self, StartError> {
+        let node = QueueNode::start(config).await?;
+        Ok(Self {
+            node: Some(node.clone()),
+            ..Self::from_service(Arc::new(node))
+        })
+    }
+
+    /// Over a replica of its own that keeps everything in memory: for tests and for trying things out.
+    /// What is in it is gone with the process.
+    #[cfg(feature = "node")]
+    pub async fn in_memory() -> Result<Self, StartError> {
+        Self::embedded(NodeConfig::in_memory()).await
+    }
+
+    /// Ends the replica of [`Queue::embedded`] in order: it hands leadership over and closes its log.
+    /// Over a cluster there is nothing to end.
+    pub async fn shutdown(&self) {
+        #[cfg(feature = "node")]
+        if let Some(node) = &self.node {
+            node.shutdown().await;
+        }
+    }
+
     /// Over any implementation of the service.
     pub fn from_service(service: Arc<dyn QueueService>) -> Self {
         Self {
@@ -70,6 +105,8 @@ impl Queue {
             timeout: Caller::default().timeout,
             #[cfg(feature = "client")]
             client: None,
+            #[cfg(feature = "node")]
+            node: None,
         }
     }
 

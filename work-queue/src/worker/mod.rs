@@ -14,6 +14,7 @@ pub(crate) mod link;
 
 pub use context::{Context, Stop};
 pub use job::{Dead, Fail, Job, JobError, Retry};
+pub use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "agent")]
 pub(crate) use context::cut;
@@ -23,7 +24,7 @@ use crate::machine::{Lease, Settlement, limits};
 use crate::queue::Queue;
 use async_trait::async_trait;
 use bytes::Bytes;
-use quorate_core::error::Error;
+use quorate_core::error::{Code, Error};
 use quorate_core::types::Name;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +32,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 
 /// Most jobs of one worker at a time.
 pub const SLOTS_MAX: usize = 1_000;
@@ -146,6 +147,21 @@ impl Worker {
         .await
     }
 
+    /// As [`Worker::run`], in a task of its own.
+    pub fn spawn<T, R, E, F, W>(self, work: F) -> Running
+    where
+        T: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        E: Into<JobError> + Send + 'static,
+        F: Fn(Job<T>, Context) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        Running {
+            shutdown: self.shutdown.clone(),
+            task: tokio::spawn(self.run(work)),
+        }
+    }
+
     /// As [`Worker::run`], with payload and result as bytes.
     pub async fn run_bytes<E, F, W>(self, work: F) -> Result<Report, Error>
     where
@@ -188,6 +204,26 @@ impl Worker {
         let link = self.queue.link(identity);
         let engine = engine::Engine::new(options, handler, self.queue.service(), link);
         Ok(engine.run(self.shutdown).await)
+    }
+}
+
+/// A worker in a task of its own; see [`Worker::spawn`]. When it is dropped the worker goes on.
+#[derive(Debug)]
+pub struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<Report, Error>>,
+}
+
+impl Running {
+    /// Shuts the worker down, lets running jobs finish within its grace, and tells what it did.
+    pub async fn stop(self) -> Result<Report, Error> {
+        self.shutdown.cancel();
+        self.task.await.unwrap_or_else(|error| {
+            Err(Error::new(
+                Code::Internal,
+                format!("the worker's task ended early: {error}"),
+            ))
+        })
     }
 }
 
