@@ -69,10 +69,13 @@ enum Repeat {
 }
 
 impl Client {
-    /// A client of these servers. Connects when the first call is made.
+    /// A client of these servers. Connects when the first call is made. Must be called within a tokio
+    /// runtime, which drives the connections.
     pub fn new(config: &Config) -> Result<Self, Error> {
+        let servers = Arc::new(Servers::new(config)?);
+        servers.search(Duration::ZERO);
         Ok(Self {
-            servers: Arc::new(Servers::new(config)?),
+            servers,
             numbers: Arc::new(Numbers::default()),
         })
     }

@@ -5,7 +5,9 @@ use crate::convert::key::{DONE_BELOW_KEY, IDEMPOTENCY_KEY, SEQ_KEY, STREAM_KEY};
 use quorate_core::error::{Code, Error, Kind};
 use quorate_core::machine::OpKey;
 use quorate_proto::queue::queues_client::QueuesClient;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use quorate_proto::queue::{GetInfoRequest, Info};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -22,6 +24,10 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Longest answer: pages and grants are bounded by the server well below it.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Time for a server to say whether it leads.
+const PROBE_MAX: Duration = Duration::from_secs(1);
+/// Between a failure and the search for the leader: an election takes about so long.
+const SETTLE: Duration = Duration::from_millis(300);
 /// Servers in one list.
 const SERVERS_MAX: usize = 64;
 
@@ -32,6 +38,8 @@ pub(super) type Grpc = QueuesClient<Channel>;
 pub(crate) struct Servers {
     servers: Vec<(String, Grpc)>,
     current: AtomicUsize,
+    /// A search for the leader is under way.
+    searching: AtomicBool,
     token: Option<MetadataValue<Ascii>>,
 }
 
@@ -56,6 +64,7 @@ impl Servers {
         Ok(Self {
             servers,
             current: AtomicUsize::new(0),
+            searching: AtomicBool::new(false),
             token: token.transpose()?,
         })
     }
@@ -78,7 +87,7 @@ impl Servers {
 
     /// A call to this server failed; another is current from here on, unless one is already or the
     /// failure is no fault of the server.
-    pub(super) fn failed(&self, index: usize, code: Code) {
+    pub(super) fn failed(self: &Arc<Self>, index: usize, code: Code) {
         let fault = match code {
             Code::OverQuota | Code::StorageFull => false,
             code => code.kind() != Kind::Rejected,
@@ -90,8 +99,44 @@ impl Servers {
                     .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
             if changed.is_ok() {
                 tracing::debug!(from = self.name(index), to = self.name(next), %code, "changing servers");
+                self.search(SETTLE);
             }
         }
+    }
+
+    /// Looks for the leader in the background, after a pause, and makes it current: any node serves,
+    /// the leader without a hop. One search at a time.
+    pub(super) fn search(self: &Arc<Self>, pause: Duration) {
+        if self.servers.len() < 2 || self.searching.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let servers = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(leader) = servers.leader().await {
+                servers.current.store(leader, Ordering::Relaxed);
+            }
+            servers.searching.store(false, Ordering::Release);
+        });
+    }
+
+    /// The server that says of itself that it leads, in the latest term that is spoken of.
+    async fn leader(&self) -> Option<usize> {
+        let probes = self.servers.iter().map(|(_, grpc)| {
+            let mut grpc = grpc.clone();
+            let mut request = Request::new(GetInfoRequest {});
+            self.authorize(&mut request);
+            async move {
+                let info = tokio::time::timeout(PROBE_MAX, grpc.get_info(request)).await;
+                info.ok()?.ok().map(tonic::Response::into_inner)
+            }
+        });
+        let infos = futures::future::join_all(probes).await;
+        let leads = |info: &Info| info.node_id != 0 && info.leader == Some(info.node_id);
+        let leaders = infos.iter().enumerate().filter_map(|(index, info)| {
+            Some((info.as_ref().filter(|info| leads(info))?.term, index))
+        });
+        leaders.max().map(|(_, index)| index)
     }
 
     /// A request with everything that goes into its metadata.
@@ -213,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_server_takes_over_after_a_failure_and_only_one_step_for_many_failures() {
-        let servers = servers("a:1,b:2,c:3").unwrap();
+        let servers = Arc::new(servers("a:1,b:2,c:3").unwrap());
         servers.failed(0, Code::NotFound);
         assert_eq!(servers.current().0, 0, "the request was at fault");
         servers.failed(0, Code::NoQuorum);

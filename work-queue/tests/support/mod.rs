@@ -9,10 +9,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use quorate_core::error::{Code, Error};
+use quorate_core::machine::OpKey;
 use quorate_core::types::Name;
 use quorate_work_queue::machine::{
-    Answer, BatchId, Blob, ChildView, Command, JobId, Lease, LeaseId, LeaseRequest, Progress,
-    Query, Renewal, Renewed, Reply, SessionId, Settle, Settlement,
+    Answer, BatchId, Blob, ChildView, Command, JobId, Lease, LeaseId, LeaseRequest, NewJob,
+    Progress, Query, Renewal, Renewed, Reply, SessionId, Settle, Settlement,
 };
 use quorate_work_queue::queue::Queue;
 use quorate_work_queue::service::{Caller, ClusterInfo, QueueService};
@@ -62,6 +63,15 @@ pub struct State {
     pub late_grant: Option<Duration>,
     /// Every call about this session is refused.
     pub dead_session: Option<SessionId>,
+    /// The next so many enqueues are done but answered with an unknown outcome.
+    pub lose_enqueue_answers: u32,
+    /// The next so many enqueues hang before they answer, though they are done.
+    pub hang_enqueues: u32,
+    pub streams: BTreeSet<u64>,
+    pub streams_opened: u64,
+    /// What was done under which number of which stream.
+    pub answers: BTreeMap<(u64, u64), Reply>,
+    pub done_below: u64,
 }
 
 /// See the module's text.
@@ -107,6 +117,54 @@ impl FakeQueue {
         drop(state);
         self.changed.notify_waiters();
         JobId(job.id)
+    }
+
+    fn enqueue(&self, key: Option<&OpKey>, jobs: Vec<NewJob>) -> Result<(Reply, bool), Error> {
+        let mut state = self.lock();
+        let mut number = None;
+        if let Some(OpKey::Stream {
+            stream,
+            seq,
+            done_below,
+        }) = key
+        {
+            if !state.streams.contains(stream) {
+                return Err(Error::new(Code::SessionExpired, "no such stream"));
+            }
+            assert!(
+                done_below <= seq && *seq >= state.done_below || *stream != state.streams_opened
+            );
+            state.done_below = *done_below;
+            number = Some((*stream, *seq));
+            if let Some(answer) = state.answers.get(&(*stream, *seq)) {
+                return Ok((answer.clone(), false));
+            }
+        }
+        let mut ids = Vec::new();
+        for job in jobs {
+            state.next += 1;
+            let id = state.next;
+            ids.push((JobId(id), false));
+            state.ready.push_back(FakeJob {
+                id,
+                payload: job.payload,
+                inputs: job.inputs,
+                ..FakeJob::default()
+            });
+        }
+        let reply = Reply::Enqueued(ids);
+        if let Some(number) = number {
+            state.answers.insert(number, reply.clone());
+        }
+        if state.lose_enqueue_answers > 0 {
+            state.lose_enqueue_answers -= 1;
+            return Err(Error::new(Code::OutcomeUnknown, "the answer was lost"));
+        }
+        let hang = state.hang_enqueues > 0;
+        state.hang_enqueues = state.hang_enqueues.saturating_sub(1);
+        drop(state);
+        self.changed.notify_waiters();
+        Ok((reply, hang))
     }
 
     /// Waits until `what` gives something.
@@ -262,8 +320,24 @@ impl QueueService for FakeQueue {
                     cancel_requested: false,
                 })
             }
+            Command::Enqueue { jobs, .. } => {
+                let (reply, hang) = self.enqueue(caller.key.as_ref(), jobs)?;
+                if hang {
+                    std::future::pending::<()>().await;
+                }
+                Ok(reply)
+            }
             other => panic!("the fake has no {other:?}"),
         }
+    }
+
+    async fn open_stream(&self, _caller: &Caller) -> Result<u64, Error> {
+        let mut state = self.lock();
+        state.streams_opened += 1;
+        state.done_below = 0;
+        let stream = state.streams_opened;
+        state.streams.insert(stream);
+        Ok(stream)
     }
 
     async fn query(&self, _caller: &Caller, query: Query) -> Result<Answer, Error> {

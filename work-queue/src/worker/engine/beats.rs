@@ -24,6 +24,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MIN: Duration = Duration::from_millis(100);
 /// Heartbeats without an answer, at the most.
 const UNDER_WAY_MAX: usize = 4;
+/// Between the two heartbeats that tell which grants did not arrive.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 /// Heartbeats that are remembered.
 const HISTORY_MAX: usize = 32;
 
@@ -43,6 +45,7 @@ pub(crate) struct Beats {
     under_way: BTreeMap<u64, Beat>,
     next: Mono,
     progress_at: Mono,
+    sweeping: bool,
     backoff: Backoff,
 }
 
@@ -77,6 +80,13 @@ impl Beats {
     /// The next one goes out at once.
     pub(super) fn hurry(&mut self) {
         self.next = Mono::default();
+    }
+
+    /// Two go out in quick succession: what was granted and did not arrive goes back at once instead
+    /// of after two ordinary heartbeats.
+    pub(super) fn sweep(&mut self) {
+        self.hurry();
+        self.sweeping = true;
     }
 
     /// The next one goes out by `at`.
@@ -150,7 +160,8 @@ impl Engine {
         self.beats.progress_at = now + PROGRESS_EVERY;
         self.beats.remember(number, now, complete);
         if complete {
-            self.beats.next = now + interval;
+            let sweeping = std::mem::take(&mut self.beats.sweeping);
+            self.beats.next = now + if sweeping { SWEEP_PAUSE } else { interval };
         }
         self.beats.under_way.insert(
             number,

@@ -185,7 +185,7 @@ impl Engine {
                 self.connected = true;
                 self.open_backoff.reset();
                 self.session = Some(session);
-                self.beats.hurry();
+                self.beats.sweep();
             }
             Down::Broken(error) => self.broken(&error, now),
             Down::Granted {
@@ -207,7 +207,7 @@ impl Engine {
                 self.ask_at = now + self.ask_backoff.next(error.retry_after_ms);
                 if error.code.kind() == Kind::Unknown {
                     // Leases that were granted and never arrived go back after two heartbeats.
-                    self.beats.hurry();
+                    self.beats.sweep();
                 }
             }
             Down::Settled { number, result } => self.settled(number, result, now),
