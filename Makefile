@@ -12,10 +12,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The film of `make demo`, read by the shell, so that its name may hold anything.
 export INPUT
 
-.PHONY: help build demo test e2e lint clean
+.PHONY: help build demo test e2e bench bench-nats lint clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 build: ## build every binary, optimised
 	$(CARGO) build --release --workspace
@@ -33,6 +33,17 @@ e2e: ## run the tests that use the real ffmpeg, a worker's command and a whole f
 	examples/transcode/need-ffmpeg
 	$(CARGO) test -p transcode
 	echo "make e2e: every test passed"
+
+bench: ## load on a work queue of its own, by the Rust client and by plain HTTP, and with its leader killed
+	$(CARGO) build --release -p quorate
+	$(TARGET)/release/quorate bench work-queue
+	$(TARGET)/release/quorate bench work-queue --http
+	$(TARGET)/release/quorate bench work-queue --kill-leader 10
+
+bench-nats: ## the same load on NATS JetStream beside it, alternating, and the ratios; needs nats-server
+	command -v nats-server > /dev/null || { echo 'nats-server is missing: apt-get install nats-server' >&2; exit 69; }
+	$(CARGO) build --release -p quorate -p quorate-tests --bin quorate --bin bench_nats
+	$(TARGET)/release/bench_nats --quorate $(TARGET)/release/quorate --rounds 3
 
 lint: ## formatting, then clippy with every warning an error
 	$(CARGO) fmt --all --check

@@ -142,7 +142,11 @@ impl From<JobView> for JobDocument {
             dead_reason: view.dead_reason.to_string(),
             cancel_requested: view.cancel_requested,
             payload_excerpt: excerpt(&view.job.payload),
-            result_excerpt: view.result.as_deref().map(excerpt),
+            result_excerpt: view
+                .result
+                .as_deref()
+                .filter(|result| !result.is_empty())
+                .map(excerpt),
         }
     }
 }
@@ -261,13 +265,11 @@ impl JobDocument {
             ">ATTEMPT", "WORKER", "STARTED", ">TOOK", "OUTCOME", "REASON",
         ]);
         for attempt in &self.attempts {
-            let mut reason = attempt.error.clone();
-            if let Some(code) = attempt.exit_code.filter(|&code| code != 0) {
-                reason = format!("exit {code} {reason}");
-            }
-            if let Some(signal) = attempt.signal {
-                reason = format!("signal {signal} {reason}");
-            }
+            let reason = match (attempt.error.as_str(), attempt.exit_code, attempt.signal) {
+                ("", _, Some(signal)) => format!("signal {signal}"),
+                ("", Some(code), _) if code != 0 => format!("exit code {code}"),
+                (error, _, _) => error.to_owned(),
+            };
             table.row([
                 &attempt.number,
                 &attempt.worker,

@@ -37,8 +37,10 @@ pub(super) fn run_log<M: Machine, D: Disk>(
     while jobs.take(&mut waiting, None) {
         let mut last = None;
         let mut must_sync = false;
+        let mut entries = 0;
         for DiskJob::Write { ticket, write } in waiting.drain(..) {
             must_sync |= write.must_sync;
+            entries += write.entries.len();
             if let Err(error) = log.append(&write) {
                 driver.push(Letter::Fatal(error.to_string()));
                 return;
@@ -50,6 +52,8 @@ pub(super) fn run_log<M: Machine, D: Disk>(
             return;
         }
         metrics::counter!("quorate_log_writes_total").increment(1);
+        metrics::counter!("quorate_log_entries_total")
+            .increment(u64::try_from(entries).unwrap_or(u64::MAX));
         if let Some(ticket) = last {
             driver.push(Letter::Input(Input::Persisted { ticket }));
         }

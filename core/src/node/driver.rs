@@ -92,6 +92,7 @@ impl<M: Machine> Driver<M> {
                 tick_at = (tick_at + self.tick).max(now.mono);
             }
             self.replica.turn(now, &mut outputs);
+            count_operations(&outputs);
             for output in outputs.drain(..) {
                 if let Some(fatal) = self.carry_out(output) {
                     (self.on_fatal)(&fatal);
@@ -193,5 +194,24 @@ fn reason(status: &crate::replica::Status) -> String {
         "no leader: a majority of the nodes must be up and reach each other".to_owned()
     } else {
         "catching up with the leader".to_owned()
+    }
+}
+
+/// Client operations that were carried out: on the leader, those of the entries that were applied.
+fn count_operations<M: Machine>(outputs: &[Output<M>]) {
+    let executed = outputs.iter().filter(|output| {
+        matches!(
+            output,
+            Output::Reply {
+                result: Ok(_),
+                replayed: false,
+                ..
+            }
+        )
+    });
+    let count = executed.count();
+    if count > 0 {
+        metrics::counter!("quorate_operations_total")
+            .increment(u64::try_from(count).unwrap_or(u64::MAX));
     }
 }

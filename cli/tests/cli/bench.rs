@@ -1,0 +1,73 @@
+//! The bench proves what it counts: a small run of every kind loses and doubles nothing.
+
+use crate::support::{run, text};
+use quorate_cli::measure::Report;
+
+fn bench(args: &[&str]) -> Report {
+    let small = [
+        "bench",
+        "work-queue",
+        "-o",
+        "json",
+        "--connections",
+        "2",
+        "--inflight",
+        "8",
+        "--singles",
+        "20",
+    ];
+    let output = run(&[&small, args].concat());
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn every_acknowledged_job_is_completed_once_by_stream_and_by_http_and_the_nodes_count_alike() {
+    for args in [
+        &["--jobs", "600"][..],
+        &["--jobs", "300", "--http"],
+        &["--jobs", "300", "--nodes", "1", "--backlog", "200"],
+    ] {
+        let report = bench(args);
+        let a = report.accounting;
+        assert_eq!((a.lost, a.doubled, a.unknown), (0, 0, 0), "{args:?}");
+        assert_eq!(
+            a.acknowledged,
+            20 + report.load.backlog + report.enqueue.jobs,
+            "{args:?}"
+        );
+        assert_eq!(a.completed, a.acknowledged, "{args:?}");
+        assert_eq!(report.servers.len(), report.nodes as usize);
+        for server in &report.servers {
+            assert!(
+                server.syncs.is_some_and(|syncs| syncs > 0),
+                "{args:?}: {server:?}"
+            );
+            assert!(
+                server.entries.is_some_and(|entries| entries > 0),
+                "{args:?}: {server:?}"
+            );
+        }
+        let operations: u64 = report
+            .servers
+            .iter()
+            .filter_map(|server| server.operations)
+            .sum();
+        assert!(operations > 0, "{args:?}: the leader counts operations");
+    }
+}
+
+#[test]
+fn killing_the_leader_under_load_loses_and_doubles_nothing() {
+    let report = bench(&["--kill-leader", "1", "--rate", "500"]);
+    let a = report.accounting;
+    assert_eq!((a.lost, a.doubled), (0, 0), "{a:?}");
+    assert!(a.acknowledged > 20, "load ran: {a:?}");
+    let outage = report.outage.unwrap();
+    assert_eq!((outage.kills, outage.gaps_ms.len()), (1, 1));
+    assert!(outage.gaps_ms[0] > 0.0);
+}

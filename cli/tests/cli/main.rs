@@ -1,0 +1,7 @@
+//! The command line as a user runs it: the real binary, real servers, real worker processes.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod bench;
+mod commands;
+mod support;
