@@ -13,6 +13,7 @@ use clap::Parser;
     disable_help_subcommand = true,
     max_term_width = 110,
     after_help = "Try it:
+  quorate dev                                        a server in memory on this machine
   quorate submit hello '{\"to\":\"world\"}'              put a job in
   quorate work hello -- sh -c 'cat $WORK_ITEM_FILE'  do it
   quorate jobs list hello                            see what became of it

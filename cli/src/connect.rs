@@ -5,6 +5,7 @@ use quorate_core::error::Error;
 use quorate_core::runtime::settings::ClientFlags;
 use quorate_core::runtime::{Pattern, Settings};
 use quorate_core::types::Name;
+use quorate_work_queue::agent::Blobs;
 use quorate_work_queue::client::{Client, Config};
 use quorate_work_queue::machine::{
     Answer, BatchId, BatchView, Command, JobId, JobView, Query, QueueView, Reply,
@@ -18,15 +19,25 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct Remote {
     service: Arc<dyn QueueService>,
+    blobs: Option<Blobs>,
 }
 
 impl Remote {
     /// As flags, environment and file say. Connects with the first request.
     pub(crate) fn open(flags: &ClientFlags) -> Outcome<Self> {
         let settings = Settings::load(Pattern::WorkQueue, &flags.values)?;
+        let blobs = settings.blobs.as_ref().map(|url| Blobs::open(&url.0));
         Ok(Self {
             service: Arc::new(client(&settings, settings.servers.0.clone())?),
+            blobs: blobs
+                .transpose()
+                .map_err(|error| Failure::config(error.to_string()))?,
         })
+    }
+
+    /// The blob store, if the settings name one.
+    pub(crate) fn blobs(&self) -> Option<&Blobs> {
+        self.blobs.as_ref()
     }
 
     /// Has a command carried out.

@@ -101,16 +101,22 @@ fn advice(code: Code) -> &'static str {
     }
 }
 
+impl From<runtime::Exit> for Exit {
+    fn from(exit: runtime::Exit) -> Self {
+        match exit {
+            // Not a failure; whoever makes one of it gets the mildest.
+            runtime::Exit::Ok => Self::Refused,
+            runtime::Exit::Usage => Self::Usage,
+            runtime::Exit::Unavailable => Self::Unavailable,
+            runtime::Exit::Temporary => Self::Temporary,
+            runtime::Exit::Config => Self::Config,
+        }
+    }
+}
+
 impl From<runtime::Failure> for Failure {
     fn from(failure: runtime::Failure) -> Self {
-        let exit = match failure.exit {
-            runtime::Exit::Ok => return Self::silent(Exit::Refused),
-            runtime::Exit::Usage => Exit::Usage,
-            runtime::Exit::Unavailable => Exit::Unavailable,
-            runtime::Exit::Temporary => Exit::Temporary,
-            runtime::Exit::Config => Exit::Config,
-        };
-        Self::new(exit, failure.message)
+        Self::new(failure.exit.into(), failure.message)
     }
 }
 

@@ -2,11 +2,12 @@
 //! measures with. `main.rs` only calls [`main`].
 //!
 //! One file a command in `cmd`; `output` and `errors` decide where words go and how the process ends;
-//! `submit` is what that command does, apart from its arguments.
+//! `submit` and `bench` are what these two commands do, apart from their arguments.
 
 pub mod measure;
 
 mod args;
+mod bench;
 mod cmd;
 mod confirm;
 mod connect;
@@ -16,6 +17,7 @@ mod output;
 mod paging;
 mod parse;
 mod progress;
+mod scrape;
 mod submit;
 mod table;
 mod view;

@@ -64,8 +64,8 @@ impl Table {
     }
 
     /// Another table below this one, after an empty line.
-    pub(crate) fn then(&mut self, title: &str, table: &Self) -> &mut Self {
-        let _ = write!(self.tail, "\n{title}\n{}", table.to_text(false));
+    pub(crate) fn then(&mut self, table: &Self) -> &mut Self {
+        let _ = write!(self.tail, "\n{}", table.to_text(false));
         self
     }
 

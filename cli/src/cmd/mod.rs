@@ -1,12 +1,16 @@
 //! The commands, one a file. Each has its arguments and a function that carries it out.
 
 mod batch;
+mod bench;
 mod cluster;
 mod completions;
 mod config;
+mod dev;
 mod healthcheck;
 mod jobs;
 mod queue;
+mod serve;
+mod sidecar;
 mod submit;
 mod work;
 
@@ -17,12 +21,16 @@ use clap::Subcommand;
 /// The commands of `quorate`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Serve(serve::Serve),
+    Sidecar(sidecar::Sidecar),
+    Dev(dev::Dev),
     Work(work::Work),
     Submit(submit::Submit),
     Queue(queue::Queue),
     Jobs(jobs::Jobs),
     Batch(batch::Batch),
     Cluster(cluster::Cluster),
+    Bench(bench::Bench),
     Healthcheck(healthcheck::Healthcheck),
     Config(config::Config),
     Completions(completions::Completions),
@@ -32,12 +40,16 @@ impl Command {
     /// Carries the command out.
     pub(crate) fn run(self, context: Context) -> Outcome {
         match self {
+            Self::Serve(serve) => serve.run(),
+            Self::Sidecar(sidecar) => sidecar.run(),
+            Self::Dev(dev) => dev.run(context),
             Self::Work(work) => work.run(context),
             Self::Submit(submit) => submit.run(context),
             Self::Queue(queue) => queue.run(context),
             Self::Jobs(jobs) => jobs.run(context),
             Self::Batch(batch) => batch.run(context),
             Self::Cluster(cluster) => cluster.run(context),
+            Self::Bench(bench) => bench.run(context),
             Self::Healthcheck(healthcheck) => healthcheck.run(context),
             Self::Config(config) => config.run(context),
             Self::Completions(completions) => completions.run(),

@@ -7,6 +7,7 @@ use crate::errors::{Failure, Outcome};
 use crate::output::Render;
 use crate::parse;
 use crate::submit::chunks::{Chunks, Patience};
+use crate::submit::files::hand_over;
 use crate::submit::{Item, Jobs, Source, Template};
 use crate::table::Table;
 use crate::watch::watch_batch;
@@ -22,11 +23,12 @@ use std::sync::Arc;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   quorate submit mail '{\"to\":\"ada@example.org\"}'
-  quorate submit transcode --glob 'in/*.mp4' --template '{\"film\":\"{stem}\"}' --batch --join publish --watch
+  quorate submit transcode --glob 'in/*.mp4' --blobs file:///srv/blobs --template '{\"film\":\"{stem}\"}' --batch --join publish --watch
   seq 100 | quorate submit count --lines --template '{\"n\":\"{item}\"}' --dedupe '{item}'
 
 Placeholders: {index} {item}, of files {path} {name} {stem} {ext} {dir} {size}, of JSON {/a/b}; {{ is a brace.
-Files are handed to the worker as inputs; without --template their payload is {\"name\":…,\"path\":…}.
+Files reach the worker as inputs by the blob store (--blobs); those outside it are copied there. Without --template
+their payload is {\"name\":…,\"path\":…}.
 Up to 1000 jobs go in at once, all or none. More go in one such step after another; --dedupe or --key makes it
 safe to run the same command again after a failure.")]
 pub(crate) struct Submit {
@@ -156,16 +158,27 @@ impl Submit {
             jobs: Vec::new(),
         };
         while let Some(chunk) = chunks.next().await {
-            let sent = match chunk.and_then(|items| jobs.make(&items, batch)) {
-                Ok((new, from)) => self.enqueue(remote, new, from).await,
-                Err(text) => Err(Failure::usage(text)),
-            };
-            match sent {
+            match self.send(remote, chunk, &jobs, batch).await {
                 Ok(rows) => submitted.jobs.extend(rows),
                 Err(failure) => return Err(self.part_way(&submitted, batch, &failure)),
             }
         }
         self.finish(remote, submitted, batch, context).await
+    }
+
+    async fn send(
+        &self,
+        remote: &Remote,
+        chunk: Result<Vec<Item>, String>,
+        jobs: &Jobs,
+        batch: Option<BatchId>,
+    ) -> Outcome<Vec<Row>> {
+        let mut items = chunk.map_err(Failure::usage)?;
+        hand_over(remote.blobs(), &mut items)
+            .await
+            .map_err(Failure::config)?;
+        let (new, from) = jobs.make(&items, batch).map_err(Failure::usage)?;
+        self.enqueue(remote, new, from).await
     }
 
     async fn enqueue(

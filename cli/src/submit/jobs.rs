@@ -3,7 +3,7 @@
 use super::source::{Item, shorten};
 use super::template::{Template, Text};
 use bytes::Bytes;
-use quorate_work_queue::machine::{BatchId, Blob, NewJob, limits};
+use quorate_work_queue::machine::{BatchId, NewJob, limits};
 use std::sync::Arc;
 
 /// What every item becomes.
@@ -59,7 +59,12 @@ impl Jobs {
         Ok(NewJob {
             payload,
             payload_is_json,
-            inputs: input(item).into_iter().collect(),
+            inputs: item
+                .file
+                .as_ref()
+                .and_then(|file| file.blob.clone())
+                .into_iter()
+                .collect(),
             dedupe_key: dedupe_key.map(Arc::from),
             batch: batch.map(|batch| (batch, item.index)),
             ..self.like.clone()
@@ -79,38 +84,11 @@ fn plain(item: &Item) -> (Bytes, bool) {
     }
 }
 
-/// The file as a blob. Its checksum is left unknown: the queue did not make the file, and reading
-/// every film twice before the first job starts is too dear.
-fn input(item: &Item) -> Option<Blob> {
-    let file = item.file.as_ref()?;
-    Some(Blob {
-        uri: Arc::from(file_uri(&item.text)),
-        sha256: Arc::from(""),
-        size: file.size,
-    })
-}
-
-/// `file://` and the path, percent-encoded (RFC 3986, `pchar` and `/` stay).
-fn file_uri(path: &str) -> String {
-    use std::fmt::Write as _;
-    let mut uri = "file://".to_owned();
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
-                uri.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(uri, "%{byte:02X}");
-            }
-        }
-    }
-    uri
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::submit::source::File;
+    use quorate_work_queue::machine::Blob;
 
     fn item(text: &str, json: bool) -> Item {
         Item {
@@ -149,16 +127,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_an_input_whose_uri_any_parser_reads_back() {
-        let mut film = item("/in/a b%ü.mp4", false);
-        film.file = Some(File {
-            path: "/in/a b%ü.mp4".into(),
+    fn a_file_is_an_input_and_its_name_the_payload() {
+        let mut film = item("/in/a.mp4", false);
+        let blob = Blob {
+            uri: "file:///store/a.mp4".into(),
+            sha256: "".into(),
             size: 7,
+        };
+        film.file = Some(File {
+            path: "/in/a.mp4".into(),
+            size: 7,
+            blob: Some(blob.clone()),
         });
-        let (made, _) = jobs().make(&[film], None).unwrap();
-        assert_eq!(&*made[0].inputs[0].uri, "file:///in/a%20b%25%C3%BC.mp4");
-        assert_eq!(made[0].inputs[0].size, 7);
+        let (made, from) = jobs().make(&[film], None).unwrap();
+        assert_eq!(made[0].inputs, [blob]);
+        assert_eq!(
+            &made[0].payload[..],
+            br#"{"name":"a.mp4","path":"/in/a.mp4"}"#
+        );
         assert!(made[0].payload_is_json);
+        assert_eq!(from, ["/in/a.mp4"]);
     }
 
     #[test]

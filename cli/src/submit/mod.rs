@@ -1,10 +1,12 @@
 //! From files, lines and arguments to jobs: what `quorate submit` does before it talks to a server.
 //!
-//! [`source`] finds the items, [`template`] turns an item into a payload.
+//! [`source`] finds the items, [`chunks`] groups them, [`files`] hands their files over, [`template`] makes
+//! their payloads and [`jobs`] the rest.
 
 use bytes::Bytes;
 
 pub(crate) mod chunks;
+pub(crate) mod files;
 mod jobs;
 pub(crate) mod source;
 pub(crate) mod template;

@@ -1,5 +1,6 @@
 //! Where items come from: arguments, files that match a pattern, lines of stdin.
 
+use quorate_work_queue::machine::Blob;
 use serde_json::Value;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub(crate) struct File {
     pub(crate) path: PathBuf,
     /// Bytes.
     pub(crate) size: u64,
+    /// What workers fetch, once it is handed over.
+    pub(crate) blob: Option<Blob>,
 }
 
 impl Item {
@@ -111,6 +114,7 @@ fn files(patterns: &[String]) -> Result<Vec<File>, String> {
                 files.push(File {
                     path,
                     size: metadata.len(),
+                    blob: None,
                 });
             }
         }
@@ -120,7 +124,7 @@ fn files(patterns: &[String]) -> Result<Vec<File>, String> {
             ));
         }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files.sort_by(|a: &File, b| a.path.cmp(&b.path));
     files.dedup();
     Ok(files)
 }

@@ -256,6 +256,7 @@ mod tests {
             file: Some(File {
                 path: "/in/a \"b\"\\.mp4".into(),
                 size: 1_000,
+                blob: None,
             }),
         }
     }

@@ -246,7 +246,7 @@ impl Render for JobDocument {
         );
         more("result", optional(&self.result_excerpt));
         if !self.attempts.is_empty() {
-            table.then("", &self.attempts_table());
+            table.then(&self.attempts_table());
         }
         if let Some(last) = self
             .attempts

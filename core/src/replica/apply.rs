@@ -160,6 +160,7 @@ impl<M: Machine> Replica<M> {
     pub(super) fn wake_parked(&mut self) {
         let mut lines = std::mem::take(&mut self.lines);
         let (machine, pending, config) = (&self.state.machine, &mut self.pending, &self.config);
+        let mut refused = Vec::new();
         lines.take_woken(
             |command| machine.parks(command).is_some(),
             |Parked { id, op, until }, place| {
@@ -168,10 +169,11 @@ impl<M: Machine> Replica<M> {
                     until,
                     place: Some(place),
                 };
-                pending.push(config, LoggedOp::new(op, true), waiter);
+                refused.extend(pending.push(config, LoggedOp::new(op, true), waiter).err());
             },
         );
         self.lines = lines;
+        refused.iter().for_each(|waiter| self.refuse_size(waiter));
     }
 
     /// Answers those whose time is up.

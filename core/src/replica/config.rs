@@ -37,6 +37,9 @@ pub struct Config {
     pub entry_bytes_max: usize,
     /// Operations in one entry.
     pub entry_ops_max: usize,
+    /// Bytes of one operation, beyond which it is refused with `too_large`: an entry, a message and a
+    /// write must stay of a size that delays no heartbeat for long.
+    pub op_bytes_max: usize,
     /// Operations waiting for their entry, beyond which they are refused with `over_quota`.
     pub pending_ops_max: usize,
     /// Their bytes.
@@ -84,6 +87,7 @@ impl Config {
             uncommitted_bytes_max: 16 << 20,
             entry_bytes_max: 1 << 20,
             entry_ops_max: 4096,
+            op_bytes_max: 8 << 20,
             pending_ops_max: 65_536,
             pending_bytes_max: 64 << 20,
             parked_max: 65_536,

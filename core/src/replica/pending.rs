@@ -109,8 +109,14 @@ impl<C: Serialize> Pending<C> {
         self.ops < config.pending_ops_max && self.bytes < config.pending_bytes_max
     }
 
-    /// Adds an operation to the last batch, or to a new one when it is full.
-    pub(super) fn push(&mut self, config: &Config, op: LoggedOp<C>, waiter: Waiter) {
+    /// Adds an operation to the last batch, or to a new one when it is full. Gives the waiter back when
+    /// the operation is too large to be logged.
+    pub(super) fn push(
+        &mut self,
+        config: &Config,
+        op: LoggedOp<C>,
+        waiter: Waiter,
+    ) -> Result<(), Waiter> {
         let full = self.batches.back().is_none_or(|batch| {
             batch.ops.len() >= config.entry_ops_max || batch.encoded.len() >= config.entry_bytes_max
         });
@@ -123,10 +129,18 @@ impl<C: Serialize> Pending<C> {
             .expect("one was pushed when there was none");
         let before = batch.encoded.len();
         codec::encode_into(&op, &mut batch.encoded);
+        if batch.encoded.len() - before > config.op_bytes_max {
+            batch.encoded.truncate(before);
+            if batch.ops.is_empty() {
+                self.batches.pop_back();
+            }
+            return Err(waiter);
+        }
         self.bytes += batch.encoded.len() - before;
         self.ops += 1;
         batch.ops.push(op);
         batch.waiters.push(waiter);
+        Ok(())
     }
 
     /// The oldest batch, to be proposed.

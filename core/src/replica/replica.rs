@@ -256,7 +256,24 @@ impl<M: Machine> Replica<M> {
         if let Waiter::Waiting { id, .. } = &waiter {
             self.lines.proposed(*id);
         }
-        self.pending.push(&self.config, op, waiter);
+        if let Err(waiter) = self.pending.push(&self.config, op, waiter) {
+            self.refuse_size(&waiter);
+        }
+    }
+
+    /// Refuses an operation that is too large to be logged.
+    pub(super) fn refuse_size(&mut self, waiter: &Waiter) {
+        let error = Error::new(
+            Code::TooLarge,
+            format!(
+                "an operation may have {} bytes; split it, or keep large content in blobs",
+                self.config.op_bytes_max
+            ),
+        );
+        if let Waiter::Waiting { id, place, .. } = waiter {
+            self.lines.found(*id, place.as_ref());
+        }
+        self.fail(waiter, &error);
     }
 }
 

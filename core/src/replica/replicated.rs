@@ -28,7 +28,7 @@ const TOKENS_PER_SECOND_BITS: u32 = 20;
 const TOKEN_SECONDS_MAX: u64 = 1 << 32;
 
 /// What became of one operation.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Outcome<M: Machine> {
     /// The machine answered, now or before.
     Reply {
@@ -290,5 +290,150 @@ impl<M: Machine> Replicated<M> {
             let seconds = (self.time.0 / 1000).min(TOKEN_SECONDS_MAX);
             self.token_last = FencingToken((seconds << TOKENS_PER_SECOND_BITS).max(1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Header;
+    use super::super::tests::{Command as Ask, Counter, Reply};
+    use super::*;
+    use crate::types::Name;
+
+    type Apply = (Vec<Outcome<Counter>>, Replicated<Counter>);
+
+    fn header(time: u64) -> Header {
+        Header {
+            level: 1,
+            time: LogTime(time),
+            check: None,
+        }
+    }
+
+    fn add() -> Command<Ask> {
+        Command::Machine(Ask::Add(Name::new("a").unwrap(), 1))
+    }
+
+    fn client() -> Origin {
+        Origin::Client {
+            principal: Principal::anonymous(),
+            key: None,
+        }
+    }
+
+    fn apply(
+        mut state: Replicated<Counter>,
+        term: u64,
+        header: Header,
+        ops: Vec<LoggedOp<Ask>>,
+    ) -> Result<Apply, String> {
+        let index = LogIndex(state.index.0 + 1);
+        let mut outcomes = Vec::new();
+        state.apply(
+            index,
+            Term(term),
+            Entry { header, ops },
+            &mut Vec::new(),
+            &mut outcomes,
+        )?;
+        Ok((outcomes, state))
+    }
+
+    fn value(state: &Replicated<Counter>) -> Option<u64> {
+        state.machine.values.get(&Name::new("a").unwrap()).copied()
+    }
+
+    #[test]
+    fn an_operation_of_the_leader_is_void_in_any_other_term() {
+        let op = |term| LoggedOp {
+            origin: Origin::Leader(Term(term)),
+            command: add(),
+        };
+        let (_, state) = apply(Replicated::new(), 5, header(1), vec![op(4), op(6)]).unwrap();
+        assert_eq!(value(&state), None);
+        let (_, state) = apply(state, 5, header(1), vec![op(5)]).unwrap();
+        assert_eq!(value(&state), Some(1));
+    }
+
+    #[test]
+    fn callers_activate_no_level_and_levels_do_not_go_down() {
+        let activate = |origin, level| LoggedOp {
+            origin,
+            command: Command::Activate { level },
+        };
+        let (_, state) =
+            apply(Replicated::new(), 1, header(1), vec![activate(client(), 2)]).unwrap();
+        assert_eq!(state.level, LEVEL_FIRST);
+        let leader = || Origin::Leader(Term(1));
+        let (_, state) = apply(
+            state,
+            1,
+            header(1),
+            vec![activate(leader(), 2), activate(leader(), 1)],
+        )
+        .unwrap();
+        assert_eq!(state.level, 2);
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_level_is_fatal_and_changes_nothing() {
+        let newer = Header {
+            level: Counter::LEVEL + 1,
+            ..header(1)
+        };
+        let error = apply(Replicated::new(), 1, newer, vec![]).unwrap_err();
+        assert!(error.contains("run a newer version"), "{error}");
+    }
+
+    #[test]
+    fn time_does_not_go_back_even_if_an_entry_says_so() {
+        let (_, state) = apply(Replicated::new(), 1, header(9_000), vec![]).unwrap();
+        let (_, state) = apply(state, 2, header(1_000), vec![]).unwrap();
+        assert_eq!(state.time, LogTime(9_000));
+    }
+
+    #[test]
+    fn tokens_begin_at_the_first_entrys_second_and_stay_below_2_to_the_53_whatever_the_clock_says()
+    {
+        let grant = || {
+            vec![LoggedOp {
+                origin: client(),
+                command: Command::Machine(Ask::Grant(1)),
+            }]
+        };
+        for (time, expected) in [
+            (1_700_000_000_999, (1_700_000_000 << 20) + 1),
+            (u64::MAX, (1 << 52) + 1),
+        ] {
+            let (outcomes, _) = apply(Replicated::new(), 1, header(time), grant()).unwrap();
+            let token = Reply::Token(FencingToken(expected));
+            assert!(
+                matches!(&outcomes[0], Outcome::Reply { result: Ok(reply), replayed: false } if *reply == token),
+                "{outcomes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_hash_differs_with_the_answers_and_with_the_order_of_entries() {
+        let run = |ops: &[u64]| {
+            ops.iter().fold(Replicated::new(), |state, by| {
+                let command = Command::Machine(Ask::Add(Name::new("a").unwrap(), *by));
+                apply(
+                    state,
+                    1,
+                    header(1),
+                    vec![LoggedOp {
+                        origin: client(),
+                        command,
+                    }],
+                )
+                .unwrap()
+                .1
+            })
+        };
+        assert_eq!(run(&[1, 2]).hash(), run(&[1, 2]).hash());
+        assert_ne!(run(&[1, 2]).hash(), run(&[2, 1]).hash());
+        assert_ne!(run(&[1, 2]).hash(), run(&[1, 3]).hash());
     }
 }

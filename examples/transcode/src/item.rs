@@ -198,6 +198,7 @@ fn join_parts(
         audio.as_deref(),
         scratch.path(),
         output,
+        contract.progress.as_deref(),
     )
 }
 

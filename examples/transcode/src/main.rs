@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use quorate_work_queue::agent::supervisor;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A worker agent within a program that uses this one supervises its commands through it.
+    if let Some(code) = supervisor::intercept() {
+        return code;
+    }
     match execute(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -5,6 +5,7 @@ use crate::ffmpeg::Tools;
 use crate::film::settings::Settings;
 use crate::film::test_film;
 use crate::film::verify;
+use crate::job::batch::Submitted;
 use crate::job::prepared::blocking;
 use crate::job::remote::Remote;
 use crate::job::{batch, history, prepared, watch};
@@ -13,6 +14,7 @@ use crate::say::Teller;
 use anyhow::Context as _;
 use quorate_core::types::Name;
 use quorate_work_queue::agent::Blobs;
+use quorate_work_queue::machine::JobView;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,12 +49,34 @@ pub struct Options {
     pub settings: Settings,
 }
 
-/// Transcodes the film, or attaches to the batch that does.
+/// What came of a film.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whether it passed every check.
+    pub verdict: Verdict,
+    /// Its batch, as it was found or made.
+    pub submitted: Submitted,
+    /// What the queue recorded of its jobs.
+    pub jobs: Vec<JobView>,
+    /// The film.
+    pub film: PathBuf,
+}
+
+/// Transcodes the film over the queue at the given addresses.
 pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
+    let remote = Remote::connect(&options.servers)?;
+    Ok(transcode(tools, options, &remote).await?.verdict)
+}
+
+/// Transcodes the film, or attaches to the batch that does.
+pub async fn transcode(
+    tools: &Tools,
+    options: &Options,
+    remote: &Remote,
+) -> anyhow::Result<Outcome> {
     let mut teller = Teller::new();
     let queue = Name::new(&options.queue)?;
     let blobs = Blobs::open(&options.blobs)?;
-    let remote = Remote::connect(&options.servers)?;
 
     teller.step("The film");
     let source = source(tools, options).await?;
@@ -75,7 +99,7 @@ pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
         |stage| tell_stage(&teller, &stage),
     )
     .await?;
-    let submitted = batch::submit(&remote, &queue, &prepared).await?;
+    let submitted = batch::submit(remote, &queue, &prepared).await?;
     let prepare_s = began.elapsed().as_secs_f64();
     tell_batch(&teller, &prepared, &submitted);
 
@@ -84,7 +108,7 @@ pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
     teller.start_bar(u64::from(submitted.jobs));
     let patience = Duration::from_secs(options.patience);
     let mut encode_s = 0.0;
-    let follow = watch::follow(&remote, &queue, &key, submitted.id, patience, |standing| {
+    let follow = watch::follow(remote, &queue, &key, submitted.id, patience, |standing| {
         if standing.done < standing.jobs {
             encode_s = began.elapsed().as_secs_f64();
         }
@@ -92,7 +116,7 @@ pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
     });
     let followed = follow.await;
     teller.end_bar();
-    let film = watch::film(&remote, followed?).await?;
+    let film = watch::film(remote, followed?).await?;
     blobs.fetch(&film, &output).await?;
     let times = Times {
         prepare_s,
@@ -105,7 +129,7 @@ pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
     teller.line(report::checks(&checks));
 
     teller.step("Account");
-    let jobs = history::jobs(&remote, &queue, &key, None).await?;
+    let jobs = history::jobs(remote, &queue, &key, None).await?;
     teller.line(report::jobs(&jobs));
     teller.line("");
     let baseline = match options.compare {
@@ -115,9 +139,15 @@ pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     teller.line(report::speed(&times, baseline.as_ref(), cores));
     teller.fact(format_args!("the film: {}", output.display()));
-    Ok(match verify::all_passed(&checks) {
+    let verdict = match verify::all_passed(&checks) {
         true => Verdict::Passed,
         false => Verdict::Failed,
+    };
+    Ok(Outcome {
+        verdict,
+        submitted,
+        jobs,
+        film: output,
     })
 }
 

@@ -95,6 +95,7 @@ impl Work {
             audio.as_deref(),
             scratch,
             &film,
+            None,
         )?;
         verify::verify(&self.tools, &self.plan, &self.source, &film)
     }
@@ -273,6 +274,7 @@ fn a_film_joined_wrongly_does_not_pass() {
         Some(&audio),
         work.dir.path(),
         &film,
+        None,
     )
     .unwrap();
     let checks = verify::verify(&tools, &work.plan, &source, &film).unwrap();
@@ -283,5 +285,5 @@ fn a_film_joined_wrongly_does_not_pass() {
         .collect();
     assert_eq!(failed, ["pictures", "flash and beep"], "{checks:#?}");
     let few = &parts[..3];
-    assert!(join::join(&tools, &work.plan, few, None, work.dir.path(), &film).is_err());
+    assert!(join::join(&tools, &work.plan, few, None, work.dir.path(), &film, None).is_err());
 }

@@ -10,54 +10,119 @@ struct Run {
     cluster: Cluster,
     adds: BTreeMap<RequestId, u64>,
     reads: BTreeMap<RequestId, u64>,
+    others: Vec<RequestId>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut cluster = Cluster::tuned(3, seed, |config| {
+            config.snapshot_after_bytes = 4096;
+            config.log_slack_bytes = 512;
+            config.snapshot_slice_bytes = 64;
+        });
+        cluster.drop_permille = 20;
+        cluster.lazy_permille = 300;
+        Self {
+            cluster,
+            adds: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// Something goes wrong, or is mended.
+    fn disturb(&mut self, dice: &mut Dice, node: usize) {
+        let cluster = &mut self.cluster;
+        match dice.below(20) {
+            0 => (0..3)
+                .filter(|_| dice.permille(900))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|node| {
+                    if cluster.is_up(node) {
+                        cluster.kill(node);
+                    }
+                }),
+            1..=2 if cluster.is_up(node) => cluster.kill(node),
+            3..=5 => {
+                cluster.cut.insert(node);
+            }
+            6..=11 => cluster.cut.clear(),
+            12..=13 => cluster.nodes[node].disk_delay = 100_000 + dice.below(10_000_000),
+            14 => cluster.pause(node, dice.below(800)),
+            _ if !cluster.is_up(node) => cluster.start(node),
+            _ => {}
+        }
+    }
+
+    /// A caller asks for something.
+    fn ask(&mut self, dice: &mut Dice, node: usize) {
+        let cluster = &mut self.cluster;
+        let started = cluster.now;
+        match dice.below(10) {
+            0..=4 => {
+                for _ in 0..=dice.below(4) {
+                    let id = cluster.propose(node, client(Command::Add(name("a"), 1)), None);
+                    self.adds.insert(id, started);
+                }
+            }
+            5..=6 => drop(self.reads.insert(cluster.query(node, "a"), started)),
+            7 => {
+                let wait = dice.below(2_000);
+                self.others.push(cluster.propose(
+                    node,
+                    client(Command::Take(name("b"))),
+                    Some(wait),
+                ));
+                self.others.push(cluster.propose(
+                    node,
+                    client(Command::Add(name("b"), dice.below(2))),
+                    None,
+                ));
+            }
+            8 => self.others.push(cluster.propose(
+                node,
+                client(Command::Grant(dice.below(900))),
+                None,
+            )),
+            _ => {
+                let live = cluster.nodes[node].replica.as_ref().and_then(|replica| {
+                    replica
+                        .machine()
+                        .leases
+                        .iter()
+                        .next()
+                        .map(|(token, _)| *token)
+                });
+                self.others
+                    .extend(live.map(|token| cluster.renew(node, token)));
+            }
+        }
+    }
 }
 
 fn run(seed: u64) -> Run {
     let mut dice = Dice::new(seed ^ 0xcafe);
-    let mut cluster = Cluster::tuned(3, seed, |config| {
-        config.snapshot_after_bytes = 4096;
-        config.log_slack_bytes = 512;
-        config.snapshot_slice_bytes = 64;
-    });
-    cluster.drop_permille = 20;
-    let (mut adds, mut reads) = (BTreeMap::new(), BTreeMap::new());
-    for _ in 0..400 {
-        cluster.run(dice.below(20));
+    let mut run = Run::new(seed);
+    for _ in 0..600 {
+        run.cluster.run(dice.below(20));
         let node = usize::try_from(dice.below(3)).unwrap();
-        match dice.below(100) {
-            0..=1 if cluster.is_up(node) => cluster.kill(node),
-            2..=3 => {
-                cluster.cut.insert(node);
-            }
-            4..=9 => cluster.cut.clear(),
-            10..=19 if !cluster.is_up(node) => cluster.start(node),
-            20..=59 if cluster.is_up(node) => {
-                let started = cluster.now;
-                for _ in 0..=dice.below(4) {
-                    let id = cluster.propose(node, client(Command::Add(name("a"), 1)), None);
-                    adds.insert(id, started);
-                }
-            }
-            60..=79 if cluster.is_up(node) => {
-                let started = cluster.now;
-                reads.insert(cluster.query(node, "a"), started);
-            }
-            _ => {}
+        if dice.permille(200) {
+            run.disturb(&mut dice, node);
+        } else if run.cluster.is_up(node) {
+            run.ask(&mut dice, node);
         }
     }
-    cluster.cut.clear();
-    cluster.drop_permille = 0;
+    run.cluster.cut.clear();
+    run.cluster.drop_permille = 0;
     for node in 0..3 {
-        if !cluster.is_up(node) {
-            cluster.start(node);
+        run.cluster.nodes[node].disk_delay = 200_000;
+        if !run.cluster.is_up(node) {
+            run.cluster.start(node);
         }
     }
-    cluster.run(5_000);
-    Run {
-        cluster,
-        adds,
-        reads,
-    }
+    run.cluster.run(5_000);
+    run
 }
 
 /// Every request of a node that lived on has its one outcome; values are handed out once and in real
@@ -67,8 +132,17 @@ fn check(run: &mut Run) {
         cluster,
         adds,
         reads,
+        others,
     } = run;
     cluster.assert_healthy();
+    for id in others.iter() {
+        let (node, life) = cluster.asked[id];
+        let answered = cluster.outcomes.contains_key(id);
+        assert!(
+            answered || cluster.life(node) != life,
+            "{id:?} was asked of a living node and never answered"
+        );
+    }
     let total = cluster.get("a");
     let mut values = BTreeMap::new();
     let mut unknown = BTreeSet::new();

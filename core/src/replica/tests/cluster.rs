@@ -121,6 +121,8 @@ pub(super) struct Node {
     pub(super) disk_delay: u64,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Option<String>,
+    /// The process stands still until then; what arrives waits for it.
+    paused_until: u64,
 }
 
 /// How a request ended.
@@ -169,6 +171,8 @@ pub(super) struct Cluster {
     pub(super) trace: u64,
     tune: fn(&mut Config),
     pub(super) snapshots_sent: u64,
+    /// How many inputs of a thousand wait for the next one's turn.
+    pub(super) lazy_permille: u64,
     /// A node whose build is older than it is.
     pub(super) old_build: Option<(usize, u32)>,
 }
@@ -221,6 +225,7 @@ impl Cluster {
                 disk_delay: MS / 5,
                 events: Vec::new(),
                 fatal: None,
+                paused_until: 0,
             })
             .collect();
         let mut cluster = Self {
@@ -239,6 +244,7 @@ impl Cluster {
             trace: 0,
             tune,
             snapshots_sent: 0,
+            lazy_permille: 0,
             old_build: None,
         };
         (0..count).for_each(|node| cluster.start(node));
@@ -347,6 +353,15 @@ impl Cluster {
     fn happen(&mut self) {
         let ((at, _), happening) = self.happenings.pop_first().expect("there is one");
         self.now = self.now.max(at);
+        let node = match &happening {
+            Happening::Tick(node, _) | Happening::Wake(node, _) => *node,
+            Happening::Deliver { to, .. } | Happening::Snapshot { to, .. } => *to,
+            Happening::Sent { from, .. } => *from,
+            Happening::Persisted { node, .. } | Happening::Stored { node, .. } => *node,
+        };
+        if self.nodes[node].paused_until > self.now {
+            return self.schedule(self.nodes[node].paused_until, happening);
+        }
         match happening {
             Happening::Tick(node, life) => {
                 if self.nodes[node].life == life && self.is_up(node) {
@@ -420,7 +435,7 @@ impl Cluster {
                 }
             }
             Happening::Wake(node, at) => {
-                if self.nodes[node].woken_for == Some(at) {
+                if self.is_up(node) && (self.nodes[node].woken_for == Some(at) || at < self.now) {
                     self.nodes[node].woken_for = None;
                     self.turn(node);
                 }
@@ -437,7 +452,13 @@ impl Cluster {
                 format!("{node} {} {input:?}", self.now).as_bytes(),
             );
             replica.step(now, input);
-            self.turn(node);
+            if self.lazy_permille > 0 && self.dice.permille(self.lazy_permille) {
+                let at = self.now + MS / 10;
+                self.nodes[node].woken_for = Some(at);
+                self.schedule(at, Happening::Wake(node, at));
+            } else {
+                self.turn(node);
+            }
         }
     }
 
@@ -622,6 +643,11 @@ impl Cluster {
             .status
             .as_ref()
             .map_or(0, |status| status.applied.0)
+    }
+
+    /// Stops a node's process for so long.
+    pub(super) fn pause(&mut self, node: usize, ms: u64) {
+        self.nodes[node].paused_until = self.now + ms * MS;
     }
 
     /// How often this node was started or killed.

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Command {
+pub(in crate::replica) enum Command {
     /// Adds to a counter; answers the new value.
     Add(Name, u64),
     /// Takes one from a counter; parks while it is zero.
@@ -34,7 +34,7 @@ pub(super) enum Command {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Reply {
+pub(in crate::replica) enum Reply {
     Value(u64),
     Nothing,
     Token(FencingToken),
@@ -42,19 +42,19 @@ pub(super) enum Reply {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::replica) enum Event {
     Ready(Name),
     Granted(FencingToken, u64),
     Ended(FencingToken),
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counter {
-    pub(super) values: Table<Name, u64>,
-    pub(super) leases: Table<FencingToken, u64>,
+pub(in crate::replica) struct Counter {
+    pub(in crate::replica) values: Table<Name, u64>,
+    pub(in crate::replica) leases: Table<FencingToken, u64>,
     timers: Table<(LogTime, u64), Name>,
     made: u64,
-    pub(super) applied: u64,
+    pub(in crate::replica) applied: u64,
     /// What the tail row of the snapshot in progress will hold.
     tail: Option<(u64, u64)>,
 }
@@ -226,9 +226,11 @@ impl Machine for Counter {
 
 /// Counts of leases, and what was asked of them.
 #[derive(Debug, Default)]
-pub(super) struct Leases {
+pub(in crate::replica) struct Leases {
     keeper: Keeper<FencingToken>,
     proposed: BTreeSet<FencingToken>,
+    /// Renewals that arrived and are not yet confirmed.
+    arrived: Vec<FencingToken>,
 }
 
 impl Duties<Counter> for Leases {
@@ -241,6 +243,7 @@ impl Duties<Counter> for Leases {
     }
 
     fn arrived(&mut self, _machine: &Counter, renewal: &FencingToken, _receipt: Mono) {
+        self.arrived.push(*renewal);
         self.keeper.arrived(*renewal);
     }
 
@@ -250,6 +253,9 @@ impl Duties<Counter> for Leases {
         renewal: FencingToken,
         receipt: Mono,
     ) -> Result<bool, Error> {
+        let place = self.arrived.iter().position(|token| *token == renewal);
+        self.arrived
+            .swap_remove(place.expect("what is confirmed has arrived before"));
         Ok(self.keeper.confirmed(renewal, receipt))
     }
 

@@ -210,6 +210,25 @@ fn load_beyond_the_bound_is_refused_with_when_to_try_again_and_not_done() {
 }
 
 #[test]
+fn an_operation_too_large_for_the_log_is_refused_and_its_neighbours_are_not() {
+    let mut cluster = Cluster::tuned(3, 31, |config| config.op_bytes_max = 1000);
+    let leader = cluster.elect();
+    let ops = [
+        add(),
+        client(Command::Pad(vec![0; 1000])),
+        add(),
+        client(Command::Pad(vec![0; 900])),
+    ];
+    let ids: Vec<_> = ops
+        .into_iter()
+        .map(|op| cluster.propose(leader, op, None))
+        .collect();
+    let codes: Vec<_> = ids.into_iter().map(|id| code(&cluster.wait(id))).collect();
+    assert_eq!(codes, [None, Some(Code::TooLarge), None, None]);
+    assert_eq!(cluster.get("a"), 2);
+}
+
+#[test]
 fn a_boot_state_that_contradicts_itself_is_refused() {
     let mut cluster = Cluster::new(3, 30);
     for _ in 0..5 {

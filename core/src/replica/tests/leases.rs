@@ -99,3 +99,35 @@ fn fencing_tokens_begin_at_the_time_of_the_first_entry_and_rise() {
     let second = grant(&mut cluster, 60_000);
     assert!(second > first);
 }
+
+#[test]
+fn a_loop_that_stood_still_adds_its_stall_to_every_count() {
+    let mut cluster = Cluster::new(1, 15);
+    let token = grant(&mut cluster, 1000);
+    let granted = cluster.now;
+    cluster.run(500);
+    cluster.pause(0, 400);
+    let ended = ended_after(&mut cluster, token, granted, 5000).expect("it ends");
+    assert!(
+        (1408..1520).contains(&ended),
+        "1010 ms and the stall of 400 ms: {ended}"
+    );
+}
+
+#[test]
+fn a_renewal_that_was_received_before_an_end_defers_it_and_is_refused_after_it() {
+    let mut cluster = Cluster::new(3, 16);
+    let token = grant(&mut cluster, 1000);
+    let leader = cluster.elect();
+    let granted = cluster.now;
+    cluster.run(1_000);
+    // The quorum answers late, so that the end falls into the renewal's round.
+    cluster.delay = 20_000_000..20_000_001;
+    let renewal = cluster.renew(leader, token);
+    assert_eq!(cluster.wait(renewal), Outcome::Renewed(Ok(true)));
+    let ended = ended_after(&mut cluster, token, granted, 5000).expect("it ends");
+    assert!(
+        ended >= 2_008,
+        "counted from the renewal's receipt: {ended}"
+    );
+}

@@ -10,3 +10,5 @@ mod retries;
 mod snapshots;
 mod time;
 mod waits;
+
+pub(super) use counter::{Command, Counter, Reply};

@@ -153,7 +153,7 @@ async fn transcode(
     let blobs = Blobs::open(&site.blobs())?;
     let key = prepared::key(source, &output, &options.settings, "")?;
     let scratch = site.dir.join("scratch");
-    let prepared = prepared::prepare(
+    let mut prepared = prepared::prepare(
         tools,
         &blobs,
         source,
@@ -164,7 +164,8 @@ async fn transcode(
     )
     .await?;
     if let Some(chunk) = options.spoil {
-        spoil(&blobs, &prepared, chunk, &teller)?;
+        let uri = prepared::spoil(&blobs, &mut prepared, chunk).await?;
+        teller.fact(format_args!("chunk {chunk} is rubbish now: {uri}"));
     }
     let submitted = batch::submit(&remote, &queue, &prepared).await?;
     let prepare_s = began.elapsed().as_secs_f64();
@@ -365,23 +366,6 @@ pub async fn measure(
     let (tools, source) = (tools.clone(), source.to_owned());
     let (plan, settings) = (prepared.plan.clone(), prepared.settings.clone());
     blocking(move || baseline::measure(&tools, &plan, &settings, &source)).await
-}
-
-fn spoil(blobs: &Blobs, prepared: &Prepared, chunk: usize, teller: &Teller) -> anyhow::Result<()> {
-    let Some(blob) = prepared.chunks.get(chunk) else {
-        bail!(
-            "there is no chunk {chunk}: the film has {}",
-            prepared.chunks.len()
-        );
-    };
-    let name = blob.uri.strip_prefix(blobs.base()).unwrap_or(&blob.uri);
-    let file = blobs.root().join(name);
-    std::fs::write(&file, "this is no film").with_context(|| file.display().to_string())?;
-    teller.fact(format_args!(
-        "chunk {chunk} is rubbish now: {}",
-        file.display()
-    ));
-    Ok(())
 }
 
 fn find_quorate(options: &Options, transcode: &Path) -> anyhow::Result<PathBuf> {

@@ -139,7 +139,8 @@ pub fn audio(
     tool::run(command)
 }
 
-fn report_progress(command: &mut Command, progress: Option<&Path>) {
+/// Lets ffmpeg write how far it is into a file, twice a second.
+pub(super) fn report_progress(command: &mut Command, progress: Option<&Path>) {
     if let Some(file) = progress {
         command
             .args(["-stats_period", "0.5", "-progress"])

@@ -1,14 +1,17 @@
 //! Puts the encoded chunks behind one another and the sound beside them, without encoding again.
 
+use super::encode::report_progress;
 use super::plan::Plan;
 use crate::ffmpeg::probe;
 use crate::ffmpeg::tool;
 use crate::ffmpeg::{Failure, Tools};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Joins `chunks`, in order, and `audio` into `output`. `scratch` is a directory for the list of parts.
+/// How far it is goes into the file `progress`.
 pub fn join(
     tools: &Tools,
     plan: &Plan,
@@ -16,6 +19,7 @@ pub fn join(
     audio: Option<&Path>,
     scratch: &Path,
     output: &Path,
+    progress: Option<&Path>,
 ) -> Result<(), Failure> {
     if chunks.len() != plan.chunks.len() {
         return Err(Failure::unreadable(format!(
@@ -24,11 +28,12 @@ pub fn join(
             plan.chunks.len()
         )));
     }
-    same_configuration(tools, chunks)?;
+    same_configuration(tools, chunks, progress)?;
     let list = scratch.join("parts.ffconcat");
     fs::write(&list, concat_list(plan, chunks)?)
         .map_err(|e| Failure::machine(format!("cannot write {}: {e}", list.display())))?;
     let mut command = tools.ffmpeg();
+    report_progress(&mut command, progress);
     command
         .args(["-f", "concat", "-safe", "0", "-i"])
         .arg(&list);
@@ -54,9 +59,17 @@ pub fn join(
 }
 
 /// All chunks must have been encoded alike: the film carries the decoder configuration only once.
-fn same_configuration(tools: &Tools, chunks: &[PathBuf]) -> Result<(), Failure> {
+fn same_configuration(
+    tools: &Tools,
+    chunks: &[PathBuf],
+    progress: Option<&Path>,
+) -> Result<(), Failure> {
     let mut first: Option<String> = None;
-    for chunk in chunks {
+    for (checked, chunk) in chunks.iter().enumerate() {
+        if let Some(file) = progress {
+            say_progress(file, checked, chunks.len())
+                .map_err(|e| Failure::machine(format!("cannot write {}: {e}", file.display())))?;
+        }
         let configuration = probe::configuration(tools, chunk)?;
         match &first {
             None => first = Some(configuration),
@@ -71,6 +84,15 @@ fn same_configuration(tools: &Tools, chunks: &[PathBuf]) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// One more line, as the worker agent reads them.
+fn say_progress(file: &Path, done: usize, total: usize) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)?;
+    writeln!(file, "{done}/{total} parts looked at")
 }
 
 /// The list for ffmpeg's concat demuxer. Each part's length is the plan's, not the container's guess,

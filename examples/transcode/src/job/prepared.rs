@@ -7,7 +7,7 @@ use crate::ffmpeg::{Failure, Tools, probe};
 use crate::film::plan::{self, Plan};
 use crate::film::settings::Settings;
 use crate::film::split;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use quorate_work_queue::agent::Blobs;
 use quorate_work_queue::machine::Blob;
@@ -139,11 +139,32 @@ pub async fn prepare(
         audio,
         plan_file: blobs.put(&name, plan_json).await?,
     };
-    let record = Bytes::from(serde_json::to_vec(&prepared)?);
-    blobs.put(&record_name(key), record).await?;
+    put_record(blobs, &prepared).await?;
     // The pieces are in the store; what is left of the split is an empty directory.
     let _gone = tokio::fs::remove_dir_all(scratch.join(key)).await;
     Ok(prepared)
+}
+
+/// Puts rubbish in the place of a chunk, as if the film were damaged there, to show what becomes of it.
+/// Answers its address.
+pub async fn spoil(blobs: &Blobs, prepared: &mut Prepared, chunk: usize) -> anyhow::Result<String> {
+    let count = prepared.chunks.len();
+    let Some(blob) = prepared.chunks.get_mut(chunk) else {
+        bail!("there is no chunk {chunk}: the film has {count}");
+    };
+    let name = blob.uri.strip_prefix(blobs.base()).unwrap_or(&blob.uri);
+    *blob = blobs
+        .put(name, Bytes::from_static(b"this is no film"))
+        .await?;
+    let uri = blob.uri.to_string();
+    put_record(blobs, prepared).await?;
+    Ok(uri)
+}
+
+async fn put_record(blobs: &Blobs, prepared: &Prepared) -> anyhow::Result<()> {
+    let record = Bytes::from(serde_json::to_vec(prepared)?);
+    blobs.put(&record_name(&prepared.key), record).await?;
+    Ok(())
 }
 
 /// Reads what is in a film and decides where to cut it.

@@ -1,0 +1,44 @@
+//! `quorate serve`: a container, as its image runs it.
+
+use crate::context::container;
+use crate::errors::Outcome;
+use clap::{Args, Subcommand};
+use quorate_core::runtime::settings::ServeFlags;
+use quorate_core::runtime::{Pattern, Settings, Spec, run};
+use quorate_work_queue::server;
+
+/// Run a server: a replica of a pattern, with its API
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(subcommand)]
+    pattern: Served,
+}
+
+#[derive(Debug, Subcommand)]
+enum Served {
+    WorkQueue(WorkQueue),
+}
+
+/// A replica of the work queue
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, one node and the first of three:
+  quorate serve work-queue --data-dir /var/lib/quorate
+  quorate serve work-queue --data-dir /var/lib/quorate --node-id 1 --peer-listen 127.0.0.1:7272 \\
+      --peers 1=127.0.0.1:7272,2=127.0.0.1:7273,3=127.0.0.1:7274
+
+SIGTERM drains and exits 0 within the grace; a second one exits at once.")]
+struct WorkQueue {
+    #[command(flatten)]
+    flags: ServeFlags,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Outcome {
+        let Served::WorkQueue(args) = self.pattern;
+        let settings = Settings::load(Pattern::WorkQueue, &args.flags.values)?;
+        container(settings, |settings, shutdown| {
+            let spec = Spec::new(Pattern::WorkQueue, "serve", server::VERSION);
+            run(spec, settings, shutdown, server::replica)
+        })
+    }
+}
