@@ -36,7 +36,7 @@ fn bar(output: Output, template: &str) -> Bar {
 pub(crate) struct BatchBar(Bar);
 
 pub(crate) fn batch_bar(output: Output) -> BatchBar {
-    BatchBar(bar(output, "{prefix} [{bar:40}] {pos}/{len} {msg}"))
+    BatchBar(bar(output, "{prefix} [{bar:20}] {pos}/{len} {msg}"))
 }
 
 impl BatchBar {
@@ -50,9 +50,9 @@ impl BatchBar {
             + counts.dead
             + counts.cancelled;
         let bar = &self.0.0;
-        bar.set_prefix(view.id.to_string());
         bar.set_length(view.expected.map_or(all, u64::from));
         bar.set_position(finished);
+        bar.set_prefix(view.id.to_string());
         bar.set_message(bar_line(view));
     }
 }
@@ -61,7 +61,7 @@ impl BatchBar {
 pub(crate) struct JobBar(Bar);
 
 pub(crate) fn job_bar(output: Output) -> JobBar {
-    JobBar(bar(output, "{prefix} [{bar:40}] {percent} % {msg}"))
+    JobBar(bar(output, "{prefix} [{bar:20}] {percent} % {msg}"))
 }
 
 impl JobBar {
@@ -73,7 +73,6 @@ impl JobBar {
     pub(crate) fn show(&self, view: &JobView) {
         const WHOLE: u64 = 1_000;
         let bar = &self.0.0;
-        bar.set_prefix(view.id.to_string());
         bar.set_length(WHOLE);
         let (mut done, mut text) = (0, String::new());
         if let Some(progress) = &view.progress {
@@ -88,6 +87,7 @@ impl JobBar {
             State::Completed | State::Dead | State::Cancelled => "final",
         };
         bar.set_position(done.min(WHOLE));
+        bar.set_prefix(view.id.to_string());
         bar.set_message(format!("{state}, attempt {} {text}", view.attempts.len()));
     }
 }

@@ -3,6 +3,7 @@
 use crate::bench::{self, Amount, JOBS_MAX, PAYLOAD_MIN, Plan};
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
+use crate::measure::told_to_stop;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use quorate_work_queue::machine::limits;
@@ -134,9 +135,11 @@ impl WorkQueue {
         let plan = self.plan()?;
         let report = context.block_on(async {
             tokio::select! {
+                // Signals first: they are watched for before the first server is started. The servers
+                // end as the run is dropped.
+                biased;
+                _ = told_to_stop() => Err(Failure::new(Exit::Temporary, "interrupted")),
                 report = bench::run(&plan, context.output) => report,
-                // The servers end as the run is dropped.
-                _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Temporary, "interrupted")),
             }
         })?;
         context.output.print(&report)?;

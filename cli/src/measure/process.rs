@@ -148,9 +148,8 @@ impl Drop for Server {
     }
 }
 
-/// What this very process uses.
 impl Usage {
-    /// Of the calling process.
+    /// What the calling process uses.
     pub fn own() -> Self {
         usage_of(std::process::id())
     }

@@ -71,3 +71,37 @@ fn killing_the_leader_under_load_loses_and_doubles_nothing() {
     assert_eq!((outage.kills, outage.gaps_ms.len()), (1, 1));
     assert!(outage.gaps_ms[0] > 0.0);
 }
+
+#[test]
+fn a_bench_that_is_told_to_stop_leaves_no_server_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench =
+        crate::support::command(&["bench", "work-queue", "--seconds", "60", "--data-dir"])
+            .arg(dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+    // The servers of this run are those that write below its directory.
+    let servers = || {
+        let text = dir.path().display().to_string();
+        let environments = std::fs::read_dir("/proc").unwrap().flatten();
+        environments
+            .filter(|entry| {
+                let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+                crate::support::text(&environ).contains(&text)
+            })
+            .count()
+    };
+    while servers() < 3 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let pid = rustix::process::Pid::from_child(&bench);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(75));
+    assert_eq!(servers(), 0);
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nor data"
+    );
+}

@@ -11,7 +11,7 @@ mod servers;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use quorate_cli::measure::Report;
+use quorate_cli::measure::{Report, told_to_stop};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -93,7 +93,7 @@ fn nats(args: &Args) -> Result<Vec<Report>> {
             )?;
         tokio::select! {
             reports = load::run(&cluster, args) => reports,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = told_to_stop() => bail!("interrupted"),
         }
     })
 }
