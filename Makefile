@@ -12,7 +12,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The film of `make demo`, read by the shell, so that its name may hold anything.
 export INPUT
 
-.PHONY: help build demo test e2e bench bench-nats lint clean
+.PHONY: help build demo test chaos soak bench bench-nats lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -25,14 +25,22 @@ demo: ## transcode a film over three queue nodes and three workers while some ar
 	$(CARGO) build --release -p quorate -p transcode
 	exec $(TARGET)/release/transcode demo --dir target/demo $${INPUT:+-- "$$INPUT"}
 
-test: ## run every test
-	$(CARGO) test --workspace --all-features
-	echo "make test: every test passed"
-
-e2e: ## run the tests that use the real ffmpeg, a worker's command and a whole film
+test: ## run every test: 2,000 simulated clusters (5 min), planted bugs, killed processes (1 min), then units, models and sockets (10 min)
 	examples/transcode/need-ffmpeg
-	$(CARGO) test -p transcode
-	echo "make e2e: every test passed"
+	$(CARGO) build --workspace --all-features
+	$(TARGET)/debug/simulate --seeds 2000
+	$(TARGET)/debug/simulate --seeds 500 --planted
+	$(TARGET)/debug/chaos --seed 1 --seconds 45 --kills 8 --pauses 3 --partitions 4
+	$(CARGO) test --workspace --all-features --no-fail-fast
+
+chaos: ## 60 s of load on three processes and 20 kills, half of them of the leader; SEED=1
+	$(CARGO) build --release -p quorate -p quorate-tests
+	$(TARGET)/release/chaos --seed $(or $(SEED),1) --seconds 60 --kills 20
+
+soak: ## the large counts: 50,000 simulated clusters; 100 kills, 60 partitions and 40 pauses of processes; about an hour
+	$(CARGO) build --release -p quorate -p quorate-tests
+	$(TARGET)/release/simulate --from 100000 --seeds 50000
+	$(TARGET)/release/chaos --seed 7 --seconds 900 --kills 100 --pauses 40 --partitions 60
 
 bench: ## load on a work queue of its own, by the Rust client and by plain HTTP, and with its leader killed
 	$(CARGO) build --release -p quorate
@@ -48,6 +56,7 @@ bench-nats: ## the same load on NATS JetStream beside it, alternating, and the r
 lint: ## formatting, then clippy with every warning an error
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps
 
 clean: ## remove everything that was built and what demonstrations left
 	$(CARGO) clean
