@@ -183,8 +183,8 @@ mod tests {
                 Config {
                     peers: three()
                         .peers
-                        .into_iter()
-                        .map(|(n, _)| (n, "nowhere".to_owned()))
+                        .into_keys()
+                        .map(|n| (n, "nowhere".to_owned()))
                         .collect(),
                     ..three()
                 },

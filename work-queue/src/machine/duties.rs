@@ -272,12 +272,28 @@ fn same(a: &Progress, b: &Progress) -> bool {
         && a.message == b.message
 }
 
+/// The session that a renewal speaks for. A report of progress may name none: then the lease, which
+/// only its holder knows, speaks for itself.
+fn sender(machine: &QueueMachine, renewal: &Renewal) -> SessionId {
+    match renewal.leases.as_slice() {
+        [lease] if is_nameless_report(renewal) => machine
+            .live_job(*lease)
+            .and_then(Job::grant)
+            .map_or(SessionId::NONE, |grant| grant.session),
+        _ => renewal.session,
+    }
+}
+
+fn is_nameless_report(renewal: &Renewal) -> bool {
+    renewal.session == SessionId::NONE && !renewal.complete
+}
+
 /// The leases of a renewal that its session holds, each once: the only ones that it may defer.
 fn owned(machine: &QueueMachine, renewal: &Renewal) -> BTreeSet<LeaseId> {
     if renewal.leases.len() > limits::LEASES_PER_RENEWAL_MAX {
         return BTreeSet::new();
     }
-    let held = machine.holds.get(&renewal.session);
+    let held = machine.holds.get(&sender(machine, renewal));
     renewal
         .leases
         .iter()
@@ -317,8 +333,9 @@ impl Duties<QueueMachine> for QueueDuties {
     }
 
     fn arrived(&mut self, machine: &QueueMachine, renewal: &Renewal, receipt: Mono) {
-        if machine.sessions.contains_key(&renewal.session) {
-            self.sessions.start(renewal.session, IDLE, receipt);
+        let sender = sender(machine, renewal);
+        if machine.sessions.contains_key(&sender) {
+            self.sessions.start(sender, IDLE, receipt);
         }
         for lease in owned(machine, renewal) {
             self.leases.arrived(lease);
@@ -339,7 +356,10 @@ impl Duties<QueueMachine> for QueueDuties {
                 limits::LEASES_PER_RENEWAL_MAX
             )));
         }
-        machine.check_session(renewal.session)?;
+        let sender = sender(machine, &renewal);
+        if !is_nameless_report(&renewal) {
+            machine.check_session(sender)?;
+        }
         let owned = owned(machine, &renewal);
         if renewal.complete {
             self.note_listing(machine, &renewal, receipt);
@@ -363,7 +383,7 @@ impl Duties<QueueMachine> for QueueDuties {
             if self
                 .watched
                 .get(&lease)
-                .is_some_and(|watch| watch.session == renewal.session)
+                .is_some_and(|watch| watch.session == sender)
             {
                 self.report(lease, progress, receipt);
             }

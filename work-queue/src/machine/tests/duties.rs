@@ -351,6 +351,36 @@ fn progress_that_does_not_change_is_a_stall_and_progress_that_does_is_not() {
     );
 }
 
+/// Over REST a report names its lease only; a heartbeat without a session is refused all the same.
+#[test]
+fn a_report_of_progress_may_leave_its_session_out() {
+    let (mut office, _, lease) = Office::with_lease(0);
+    let report = Renewal {
+        progress: vec![(
+            lease,
+            Progress {
+                done: 1.0,
+                ..Progress::default()
+            },
+        )],
+        complete: false,
+        ..beat(SessionId::NONE, 0, &[lease])
+    };
+    let renewed = office.renew(report.clone());
+    assert_eq!(renewed.live, [lease], "it renews the lease");
+    assert!(
+        office
+            .duties
+            .progress(lease)
+            .is_some_and(|progress| progress.done == 1.0)
+    );
+    assert_eq!(office.due_at(PATIENCE - 1), []);
+
+    let job = office.rig.machine.leases[&lease];
+    office.run(Command::CancelJob { job });
+    assert_eq!(office.renew(report).cancelled, [lease]);
+}
+
 #[test]
 fn texts_of_progress_are_cut() {
     let (mut office, session, lease) = Office::with_lease(0);
