@@ -64,6 +64,13 @@ impl Server {
         }
     }
 
+    /// Lets the process hang for a while, as when it is stopped by a signal: nothing is read, nothing
+    /// answered, no connection closed.
+    fn hang(&self, time: Duration) {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.spawn(async move { std::thread::sleep(time) });
+    }
+
     fn stop(mut self) -> SocketAddr {
         self.runtime.take().unwrap().shutdown_background();
         self.address
@@ -247,6 +254,34 @@ async fn a_worker_goes_on_under_its_session_when_its_server_dies() {
             .iter()
             .all(|(_, s)| matches!(s, Settlement::Complete { .. }))
     );
+}
+
+/// Proves that a server that hangs costs its workers no lease: they go to another one in time.
+#[tokio::test]
+async fn a_worker_leaves_a_server_that_hangs_before_its_lease_ends() {
+    let fake = FakeQueue::new(3_000);
+    let (one, two) = (Server::start(&fake), Server::start(&fake));
+    let queue = queue(&[&one, &two]);
+    let stop = CancellationToken::new();
+    let worker = Worker::new(&queue, "q").shutdown(stop.clone());
+    let task = tokio::spawn(worker.run(|_: Job<u32>, context: Context| async move {
+        tokio::select! {
+            () = context.cancelled() => Ok::<_, JobError>("stopped"),
+            () = tokio::time::sleep(Duration::from_secs(5)) => Ok("done"),
+        }
+    }));
+    let job = fake.push("1");
+    fake.until(|state| (!state.leased.is_empty()).then_some(()))
+        .await;
+    one.hang(Duration::from_secs(8));
+    let outcome = fake.outcome(job).await;
+    assert!(
+        matches!(&outcome, Settlement::Complete { result, .. } if &result[..] == b"\"done\""),
+        "{outcome:?}"
+    );
+    stop.cancel();
+    assert_eq!(task.await.unwrap().unwrap().completed, 1);
+    assert_eq!(fake.lock().sessions_opened, 1);
 }
 
 /// Proves that a producer's jobs are each added once though its server dies twice while they flow.

@@ -159,6 +159,10 @@ impl Conversation {
     }
 
     async fn open(&mut self, session: Option<SessionId>) -> Vec<Down> {
+        if let Some(silent) = self.stream.take() {
+            let code = Code::DeadlineExceeded;
+            self.client.servers.failed(silent.server, code);
+        }
         let (server, mut grpc) = self.client.servers.current();
         let (up, up_rx) = mpsc::channel(UP_MAX);
         let hello = pb::WorkRequest {

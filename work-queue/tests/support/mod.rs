@@ -40,8 +40,8 @@ pub struct State {
     pub leased: BTreeMap<LeaseId, FakeJob>,
     /// Every settlement that was accepted, in order.
     pub settled: Vec<(JobId, Settlement)>,
-    /// Leases that were listed in an acknowledged heartbeat.
-    pub proven: BTreeSet<LeaseId>,
+    /// The heartbeat that came last before each lease was asked for, and how many since did not list it.
+    unlisted: BTreeMap<LeaseId, (u64, u32)>,
     pub progress: Vec<(LeaseId, Progress)>,
     pub checkpoints: Vec<Bytes>,
     pub children: Vec<ChildView>,
@@ -243,8 +243,30 @@ impl State {
                 batch: None,
             });
             self.leased.insert(id, job);
+            self.unlisted.insert(id, (request.heartbeat, 0));
         }
         leases
+    }
+
+    /// Takes back what two complete heartbeats in a row did not list.
+    fn sweep(&mut self, renewal: &Renewal) {
+        if !renewal.complete {
+            return;
+        }
+        let held: Vec<LeaseId> = self.leased.keys().copied().collect();
+        for lease in held {
+            let Some((heartbeat, missed)) = self.unlisted.get_mut(&lease) else {
+                continue;
+            };
+            if renewal.leases.contains(&lease) {
+                *missed = 0;
+            } else if renewal.number > *heartbeat {
+                *missed += 1;
+            }
+            if *missed >= 2 {
+                self.ready.extend(self.leased.remove(&lease));
+            }
+        }
     }
 
     fn settle(&mut self, settle: &Settle) -> Result<(), Error> {
@@ -367,6 +389,11 @@ impl QueueService for FakeQueue {
         let mut state = self.lock();
         state.check(Some(renewal.session))?;
         state.renewals += 1;
+        let leased = state.leased.len();
+        state.sweep(&renewal);
+        if state.leased.len() < leased {
+            self.changed.notify_waiters();
+        }
         state.progress.extend(renewal.progress);
         let mut renewed = Renewed::default();
         for lease in renewal.leases {
@@ -374,7 +401,6 @@ impl QueueService for FakeQueue {
                 renewed.ended.push(lease);
                 renewed.cancelled.push(lease);
             } else if state.leased.contains_key(&lease) {
-                state.proven.insert(lease);
                 renewed.live.push(lease);
             } else {
                 renewed.ended.push(lease);

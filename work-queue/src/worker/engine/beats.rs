@@ -24,6 +24,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MIN: Duration = Duration::from_millis(100);
 /// Heartbeats without an answer, at the most.
 const UNDER_WAY_MAX: usize = 4;
+/// A connection on which so many heartbeats in a row were not answered in time is left for another
+/// server, while there is trust left to be renewed over there.
+const SILENT_MAX: usize = 2;
 /// Between the two heartbeats that tell which grants did not arrive.
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 /// Heartbeats that are remembered.
@@ -46,6 +49,8 @@ pub(crate) struct Beats {
     next: Mono,
     progress_at: Mono,
     sweeping: bool,
+    /// In a row without an answer in time.
+    silent: usize,
     backoff: Backoff,
 }
 
@@ -96,6 +101,7 @@ impl Beats {
 
     pub(super) fn clear(&mut self) {
         self.under_way.clear();
+        self.silent = 0;
     }
 
     fn lists(&self, lease: LeaseId) -> bool {
@@ -119,10 +125,15 @@ impl Engine {
 
     /// Sends a heartbeat or a report of progress if it is time.
     pub(super) fn beat(&mut self, now: Mono) {
-        let silent = self.beats.under_way.len();
+        let waiting = self.beats.under_way.len();
         self.beats.under_way.retain(|_, beat| now < beat.answer_by);
-        if self.beats.under_way.len() < silent {
+        let silent = waiting - self.beats.under_way.len();
+        if silent > 0 {
+            self.beats.silent += silent;
             self.beats.hurry();
+            if self.link.standing && self.beats.silent >= SILENT_MAX {
+                self.reopen();
+            }
         }
         if !self.connected || self.session.is_none() || self.beats.under_way.len() >= UNDER_WAY_MAX
         {
@@ -184,6 +195,7 @@ impl Engine {
         let Some(beat) = self.beats.under_way.remove(&number) else {
             return;
         };
+        self.beats.silent = 0;
         // An answer covers the heartbeats before it as well: a stream answers only the latest.
         self.beats.under_way.retain(|earlier, _| *earlier > number);
         let renewed = match result {

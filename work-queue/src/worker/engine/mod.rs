@@ -225,12 +225,26 @@ impl Engine {
         }
     }
 
-    fn broken(&mut self, error: &Error, now: Mono) {
-        self.opening = false;
+    /// Leaves a connection that is silent: the link opens the session anew at another server.
+    fn reopen(&mut self) {
+        tracing::warn!("the queue does not answer heartbeats; trying another server");
+        self.lose_what_is_under_way();
+        self.opening = true;
+        self.say(Up::Open {
+            session: self.session,
+        });
+    }
+
+    fn lose_what_is_under_way(&mut self) {
         self.connected = false;
         self.asks.clear();
         self.beats.clear();
         self.settles_lost();
+    }
+
+    fn broken(&mut self, error: &Error, now: Mono) {
+        self.opening = false;
+        self.lose_what_is_under_way();
         self.failed(error, "the connection to the queue is gone", now);
         self.open_at = now + self.open_backoff.next(error.retry_after_ms);
     }
