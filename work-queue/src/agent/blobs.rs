@@ -70,7 +70,7 @@ pub enum BlobError {
         expected: String,
     },
     /// The store failed.
-    #[error("{what}: {error}")]
+    #[error("{what}: {error}{}", disk_hint(error))]
     Store {
         /// What was being done.
         what: String,
@@ -98,13 +98,25 @@ impl BlobError {
 }
 
 /// What to do about a full disk, for the end of a message.
-pub(crate) fn disk_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (the disk is full: free space, or give the worker another directory)"
+pub(crate) fn disk_hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| {
+            matches!(
+                io.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        }) {
+            return " (the disk is full: free space, or give the worker another directory)";
         }
-        _ => "",
+        // An error within an io::Error is not among its sources.
+        next = match io.and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
+    ""
 }
 
 /// A store of blobs.
@@ -519,6 +531,18 @@ mod tests {
         }
         let error = blobs.fetch(&blob("nothing"), &to).await.unwrap_err();
         assert!(matches!(error, BlobError::Missing(_)) && error.is_transient());
+    }
+
+    #[test]
+    fn a_full_disk_is_recognised_however_deep_its_error_lies() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let deep = io::Error::other(object_store::Error::Generic {
+            store: "x",
+            source: Box::new(full()),
+        });
+        assert!(disk_hint(&full()).contains("free space"));
+        assert!(disk_hint(&deep).contains("free space"));
+        assert_eq!(disk_hint(&io::Error::from(io::ErrorKind::NotFound)), "");
     }
 
     #[test]

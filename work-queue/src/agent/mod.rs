@@ -16,6 +16,7 @@
 //! | `WORK_MANIFEST_FILE` | for the join of a batch: one JSON line for each child, by index |
 //! | `WORK_FENCING_TOKEN` | larger than that of every earlier attempt of the job |
 //! | `WORK_JOB_ID`, `WORK_ATTEMPT`, `WORK_QUEUE`, `WORK_BATCH_ID`, `WORK_BATCH_INDEX` | as they say; the last two for jobs of batches |
+//! | `TRACEPARENT` | the W3C trace context of the enqueuer, if it gave one |
 //!
 //! It exits with 0 when it is done, 75 to ask for another attempt, 65 when no attempt can succeed;
 //! anything else is a failed attempt. Exit code, signal and the last 4 KiB it printed are reported.

@@ -139,6 +139,9 @@ impl AttemptDir {
             ("WORK_ATTEMPT", text(&lease.attempt)),
             ("WORK_QUEUE", text(&lease.queue)),
         ];
+        if let Some(traceparent) = &lease.traceparent {
+            env.push(("TRACEPARENT", text(traceparent)));
+        }
         if let Some((batch, index)) = lease.batch {
             env.push(("WORK_BATCH_ID", text(&batch)));
             env.push(("WORK_BATCH_INDEX", text(&index)));

@@ -24,7 +24,9 @@ use crate::node::QueueNode;
 use crate::retry::Backoff;
 use crate::service::{Caller, QueueService};
 use crate::worker::link::{self, Identity, Link};
-pub(crate) use carriers::{Carrier, Heard, Sent};
+pub(crate) use carriers::Carrier;
+#[cfg(feature = "client")]
+pub(crate) use carriers::{Heard, Sent};
 use quorate_core::error::{Code, Error};
 use quorate_core::types::Name;
 use serde::Serialize;
