@@ -1,6 +1,6 @@
 //! The settings of every role, each defined once.
 //!
-//! [`table`] is the single list: name, variable, default, meaning. From it follow the keys of the
+//! `table` is the single list: name, variable, default, meaning. From it follow the keys of the
 //! configuration file, the variables, the flags of the command line, `config show` and the typed
 //! struct [`Settings`]. A value comes from the strongest source that names it: default < file
 //! (`QUORATE_CONFIG`, TOML) < environment < flag. Every role accepts every documented variable, so
