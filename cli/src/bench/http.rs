@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,10 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request for work waits so long at the server.
 const LEASE_WAIT_MS: u64 = 500;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Length of a lease. Nothing here sends heartbeats, so a grant whose answer was lost with the node
+/// that was killed comes again only when this is over.
+const LEASE_MS: u64 = 10_000;
 /// A second try after a failure: the node that was killed takes a while to be missed.
 const RETRY_DELAY: Duration = Duration::from_millis(5);
 /// Tries of one request before its outcome is called unknown.
@@ -38,11 +42,14 @@ pub(super) struct Http {
     payload: usize,
     /// Whether requests carry an idempotency key, which makes them safe to repeat.
     keyed: bool,
-    lanes: Vec<Vec<Mutex<Connection>>>,
+    /// Apart from those of the workers, because both may be at work at the same time.
+    producers: Vec<Vec<Mutex<Connection>>>,
+    workers: Vec<Vec<Mutex<Connection>>>,
 }
 
 impl Http {
-    /// `connections` × `inflight` connections to these nodes; opened when first used.
+    /// `connections` × `inflight` connections for producers and as many for workers, spread over these
+    /// nodes; opened when first used.
     pub(super) fn new(
         addresses: &[SocketAddr],
         queue: &str,
@@ -50,29 +57,36 @@ impl Http {
         (connections, inflight): (u32, u32),
         keyed: bool,
     ) -> Self {
-        let addresses: Arc<[SocketAddr]> = addresses.into();
+        let nodes: Arc<[Node]> = addresses
+            .iter()
+            .map(|&address| Node::new(address))
+            .collect();
         let mut serial = 0;
         let mut connection = || {
             serial += 1;
             Mutex::new(Connection {
-                addresses: Arc::clone(&addresses),
-                at: AtomicUsize::new(serial),
+                nodes: Arc::clone(&nodes),
+                at: serial,
                 sender: None,
             })
+        };
+        let mut lanes = || -> Vec<Vec<Mutex<Connection>>> {
+            (0..connections)
+                .map(|_| (0..inflight).map(|_| connection()).collect())
+                .collect()
         };
         Self {
             queue: queue.to_owned(),
             payload,
             keyed,
-            lanes: (0..connections)
-                .map(|_| (0..inflight).map(|_| connection()).collect())
-                .collect(),
+            producers: lanes(),
+            workers: lanes(),
         }
     }
+}
 
-    fn lane(&self, lane: Lane) -> &Mutex<Connection> {
-        &self.lanes[lane.connection as usize][lane.slot as usize]
-    }
+fn lane(lanes: &[Vec<Mutex<Connection>>], lane: Lane) -> &Mutex<Connection> {
+    &lanes[lane.connection as usize][lane.slot as usize]
 }
 
 #[async_trait]
@@ -82,7 +96,7 @@ impl Driver for Http {
         let text = [b"{\"payload\":", &payload[..], b"}"].concat();
         let path = format!("/v1/queues/{}/jobs", self.queue);
         let key = self.keyed.then(|| format!("bench-{number}"));
-        let mut connection = self.lane(lane).lock().await;
+        let mut connection = self::lane(&self.producers, lane).lock().await;
         connection
             .post(&path, Bytes::from(text), key.as_deref())
             .await
@@ -97,18 +111,28 @@ impl Driver for Http {
     ) -> Result<Latency, Failed> {
         let mut latency = Latency::default();
         let mut session = None;
-        let mut connection = self.lane(lane).lock().await;
+        let mut connection = self::lane(&self.workers, lane).lock().await;
         let path = format!("/v1/queues/{}/leases", self.queue);
         while !stop.is_cancelled() {
             let ask = serde_json::json!({
                 "worker": format!("bench-{}-{}", lane.connection, lane.slot),
                 "session": session,
                 "max": 1,
+                "lease_ms": LEASE_MS,
                 "wait_ms": LEASE_WAIT_MS,
             });
-            let answer = connection
+            let answer = match connection
                 .post(&path, Bytes::from(ask.to_string()), None)
-                .await?;
+                .await
+            {
+                Ok(answer) => answer,
+                // The session was forgotten; the next request opens another.
+                Err(Failed::Gone(_)) => {
+                    session = None;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let leased: Leased = serde_json::from_slice(&answer).map_err(|error| {
                 Failed::refused(format!("the answer to a lease is not understood: {error}"))
             })?;
@@ -150,10 +174,26 @@ struct Lease {
     payload: Box<serde_json::value::RawValue>,
 }
 
+/// A node, and what requests to it carry as `Host`.
+struct Node {
+    address: SocketAddr,
+    host: HeaderValue,
+}
+
+impl Node {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            host: HeaderValue::from_str(&address.to_string())
+                .expect("an address is written in ASCII without control characters"),
+        }
+    }
+}
+
 /// One connection that is opened again, to the next node, when it breaks.
 struct Connection {
-    addresses: Arc<[SocketAddr]>,
-    at: AtomicUsize,
+    nodes: Arc<[Node]>,
+    at: usize,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -201,17 +241,17 @@ impl Connection {
         body: Bytes,
         key: Option<&str>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let address = self.addresses[self.at.load(Ordering::Relaxed) % self.addresses.len()];
+        let node = &self.nodes[self.at % self.nodes.len()];
         let sender = match &mut self.sender {
             Some(sender) => sender,
-            None => self.sender.insert(open(address).await?),
+            None => self.sender.insert(open(node.address).await?),
         };
         sender.ready().await.map_err(|error| error.to_string())?;
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(path)
-            .header("host", address.to_string())
-            .header("content-type", "application/json");
+            .header(HOST, node.host.clone())
+            .header(CONTENT_TYPE, JSON);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -232,7 +272,7 @@ impl Connection {
 
     fn next_node(&mut self) {
         self.sender = None;
-        self.at.fetch_add(1, Ordering::Relaxed);
+        self.at += 1;
     }
 }
 
