@@ -8,7 +8,7 @@ use crate::error::{Code, Error};
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use http_body_util::BodyExt as _;
@@ -138,6 +138,13 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 }
 
 fn check_json(headers: &HeaderMap) -> Result<(), Error> {
+    let encoded = headers.get(CONTENT_ENCODING);
+    if encoded.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Error::new(
+            Code::UnsupportedMediaType,
+            "the body has a Content-Encoding: send it without",
+        ));
+    }
     let given = headers
         .get(CONTENT_TYPE)
         .map(|value| value.to_str().unwrap_or_default());

@@ -24,6 +24,7 @@ pub struct Guard {
     hosts: Option<Hosts>,
     refuse_origin: bool,
     tokens: Option<Arc<Tokens>>,
+    anonymous: Principal,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ impl Guard {
             hosts: Hosts::of(loopback, settings),
             refuse_origin: loopback || tokens.is_none(),
             tokens,
+            anonymous: Principal::anonymous(),
         })
     }
 
@@ -55,6 +57,7 @@ impl Guard {
             hosts: Hosts::of(loopback, settings).filter(|_| loopback),
             refuse_origin: loopback,
             tokens: None,
+            anonymous: Principal::anonymous(),
         }
     }
 
@@ -76,8 +79,8 @@ impl Guard {
             ));
         }
         match &self.tokens {
-            None => Ok(Principal::anonymous()),
-            Some(_) if uri.path() == OPEN_PATH => Ok(Principal::anonymous()),
+            None => Ok(self.anonymous.clone()),
+            Some(_) if uri.path() == OPEN_PATH => Ok(self.anonymous.clone()),
             Some(tokens) => bearer(headers)
                 .and_then(|presented| tokens.principal(presented))
                 .ok_or_else(|| {
@@ -335,5 +338,18 @@ mod tests {
             ("authorization", good.as_str()),
         ];
         assert_eq!(ask(&guard, "/", &twice), Err(Code::Unauthenticated));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_but_loopback_passes_for_loopback(host in "[a-z0-9.:@\\[\\]]{0,24}") {
+            // Proves: no header panics the guard, and what it lets in is localhost or a loopback address.
+            let guard = guard("127.0.0.1:7072", &[]);
+            if ask(&guard, "/", &[("host", &host)]).is_ok() {
+                let name = host_of(&host).unwrap();
+                proptest::prop_assert!(name == "localhost" || name.starts_with("127.") || name == "::1"
+                    || name.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()));
+            }
+        }
     }
 }

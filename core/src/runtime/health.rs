@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use serde::Serialize;
 use std::fmt::Write as _;
 use tokio::sync::watch;
@@ -101,7 +101,7 @@ async fn render(State(ops): State<Ops>) -> Response {
 }
 
 /// The status page: what `/v1/info` and `/readyz` say, for eyes.
-async fn page(State(ops): State<Ops>) -> Html<String> {
+async fn page(State(ops): State<Ops>) -> Response {
     let condition = ops.common.condition.borrow().clone();
     let info = Info::new(ops.common.identity, &condition.status);
     let known = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
@@ -128,13 +128,21 @@ async fn page(State(ops): State<Ops>) -> Html<String> {
         let _ = write!(table, "<tr><th>{}<td>{}", escape(name), escape(&value));
     }
     let title = escape(&info.pattern);
-    Html(format!(
+    let html = Html(format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>\
          <title>quorate {title}</title>\
          <style>body{{font:16px system-ui;margin:2em}}th{{text-align:left;padding-right:2em}}</style>\
          <h1>quorate {title}</h1><table>{table}</table>\
          <p><a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p></html>"
-    ))
+    ));
+    let headers = [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, html).into_response()
 }
 
 fn escape(text: &str) -> String {

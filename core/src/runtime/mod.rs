@@ -18,6 +18,7 @@
 //! ```
 
 pub mod app;
+mod container;
 pub mod exit;
 pub mod extract;
 pub mod front;

@@ -7,4 +7,5 @@ mod doors;
 mod life;
 mod malformed;
 mod process;
+mod reference;
 mod settings;

@@ -137,6 +137,15 @@ async fn every_malformed_request_gets_its_code_and_the_server_lives_on() {
             "application/json",
         ),
         (
+            "POST",
+            "/echo",
+            "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+            b"x",
+            415,
+            "unsupported_media_type",
+            "Content-Encoding",
+        ),
+        (
             "GET",
             "/list?limit=x",
             "",

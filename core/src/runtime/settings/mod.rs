@@ -23,7 +23,8 @@ pub use show::Shown;
 pub use sources::{Environment, Origin};
 pub use table::{DEFINITIONS, Definition, Fallback, Settings, Uses};
 pub use values::{
-    Address, AllowedHosts, BlobsUrl, Endpoints, LogFormat, Millis, PeerAddresses, Switch, Value,
+    Address, AllowedHosts, BlobsUrl, Endpoints, HttpUrl, LogFormat, Millis, PeerAddresses, Switch,
+    Value,
 };
 
 /// The pattern a container serves. It decides the default ports.

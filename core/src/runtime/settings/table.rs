@@ -5,7 +5,8 @@
 //! with dashes.
 
 use super::values::{
-    Address, AllowedHosts, BlobsUrl, Endpoints, LogFormat, Millis, PeerAddresses, Switch, Value,
+    Address, AllowedHosts, BlobsUrl, Endpoints, HttpUrl, LogFormat, Millis, PeerAddresses, Switch,
+    Value,
 };
 use super::{ConfigErrors, Pattern, sources};
 use crate::types::NodeId;
@@ -227,11 +228,11 @@ settings! {
     /// process whose life is the application's (election sidecar)
     app_pid: Option<u32> { "QUORATE_APP_PID" "PID" Fallback::None, SERVE }
     /// URL that answers 2xx while the application lives (election sidecar)
-    app_health_url: Option<String> { "QUORATE_APP_HEALTH_URL" "URL" Fallback::None, SERVE }
+    app_health_url: Option<HttpUrl> { "QUORATE_APP_HEALTH_URL" "URL" Fallback::None, SERVE }
     /// definitions of fan-outs (scatter/gather root)
     fanouts_file: Option<PathBuf> { "QUORATE_FANOUTS_FILE" "FILE" Fallback::None, SERVE }
     /// the application behind the leaf gate (scatter/gather)
-    upstream: Option<String> { "QUORATE_UPSTREAM" "URL" Fallback::None, SERVE }
+    upstream: Option<HttpUrl> { "QUORATE_UPSTREAM" "URL" Fallback::None, SERVE }
 }
 
 #[cfg(test)]
