@@ -408,7 +408,7 @@ async fn shutdown_saves_the_checkpoint_and_gives_the_job_back() {
                 })
         })
         .await;
-    assert_eq!(&result[..], b"\"saved\"\n");
+    assert_eq!(&result[..], b"\"saved\"");
     bench.finish(agent).await;
 }
 

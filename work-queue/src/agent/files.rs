@@ -264,7 +264,7 @@ pub(crate) async fn store_outputs(
         if name == RESULT && small {
             let result = std::fs::read(&path).map_err(FileError::io(&path))?;
             serde_json::from_slice::<serde::de::IgnoredAny>(&result).map_err(FileError::NotJson)?;
-            outcome.result = Bytes::from(result);
+            outcome.result = minified(&result);
             continue;
         }
         if outcome.outputs.len() == OUTPUTS_MAX {
@@ -275,6 +275,25 @@ pub(crate) async fn store_outputs(
         outcome.outputs.push(blob);
     }
     Ok(outcome)
+}
+
+/// A JSON text without the spaces and line ends between its tokens, so that it fits on one line of a
+/// manifest and REST can show it within its answers byte for byte.
+fn minified(json: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        if in_string {
+            in_string = escaped || *byte != b'"';
+            escaped = !escaped && *byte == b'\\';
+        } else if byte.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = *byte == b'"';
+        }
+        out.push(*byte);
+    }
+    Bytes::from(out)
 }
 
 /// All files below `dir` with their names relative to it, sorted; more than `max` is an error.
@@ -340,7 +359,7 @@ mod tests {
         let outcome = store_outputs(Some(&blobs), &out, "jobs/j1/7")
             .await
             .unwrap();
-        assert_eq!(&outcome.result[..], b"{\"n\": 1}");
+        assert_eq!(&outcome.result[..], b"{\"n\":1}");
         let names: Vec<_> = outcome.outputs.iter().map(|b| b.uri.to_string()).collect();
         assert_eq!(
             names,
@@ -354,6 +373,12 @@ mod tests {
         std::fs::write(out.join(RESULT), "{").unwrap();
         let bad = store_outputs(Some(&blobs), &out, "x").await.unwrap_err();
         assert!(matches!(bad, FileError::NotJson(_)));
+    }
+
+    #[test]
+    fn spaces_go_between_tokens_and_stay_within_strings() {
+        let json = b" { \"a b\" :\n\t[1, \"\\\" \\\\\" , 2] }\n";
+        assert_eq!(&minified(json)[..], b"{\"a b\":[1,\"\\\" \\\\\",2]}");
     }
 
     #[test]

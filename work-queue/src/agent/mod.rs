@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `WORK_ITEM_FILE` | file with the payload |
 //! | `WORK_INPUT_DIR` | the job's inputs as files, named by the last segment of their address (`INDEX-NAME` when two are alike) |
-//! | `WORK_OUTPUT_DIR` | files left here are stored as blobs when it exits with 0; `result.json` (up to 64 KiB) becomes the result |
+//! | `WORK_OUTPUT_DIR` | files left here are stored as blobs when it exits with 0; `result.json` (up to 64 KiB) becomes the result, without spaces between its tokens |
 //! | `WORK_PROGRESS_FILE` | lines `done/total unit message`, JSON objects, or ffmpeg's `-progress` |
 //! | `WORK_CHECKPOINT_DIR` | files left here are saved while it runs and when it ends without success; the next attempt finds them |
 //! | `WORK_MANIFEST_FILE` | for the join of a batch: one JSON line for each child, by index |
@@ -88,7 +88,8 @@ pub struct Config {
     pub fetch_children: bool,
     /// JSON pointer (RFC 6901) into the payload to the number of frames, for ffmpeg's progress.
     pub progress_total: Option<String>,
-    /// How long running jobs may go on at shutdown before they are told to stop.
+    /// How long a shutdown may take altogether. Running jobs go on until what is left is `grace` and a
+    /// moment for their last checkpoint.
     pub drain: Duration,
     /// Between SIGTERM and SIGKILL.
     pub grace: Duration,
@@ -99,7 +100,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// With the defaults: one slot, the queue's leases, 30 s to drain, 5 s of grace.
+    /// With the defaults: one slot, the queue's leases, 30 s for a shutdown, 5 s of them for a command
+    /// that was told to stop.
     pub fn new(queue: impl Into<String>, task: Task) -> Self {
         Self {
             queue: queue.into(),
@@ -207,7 +209,7 @@ pub async fn run(
     let mut worker = Worker::new(queue, &config.queue)
         .name(config.worker)
         .slots(config.slots)
-        .drain(config.drain)
+        .drain(config.drain.saturating_sub(config.grace + STOP_MARGIN))
         // The engine drops a handler after its grace; the handler's own kill comes first.
         .grace(config.grace + STOP_MARGIN)
         .shutdown(shutdown);
@@ -218,7 +220,7 @@ pub async fn run(
 }
 
 /// From SIGKILL to the last checkpoint.
-const STOP_MARGIN: Duration = Duration::from_secs(5);
+const STOP_MARGIN: Duration = Duration::from_secs(3);
 
 fn setup(config: &Config, argv: &[OsString]) -> Result<Setup, StartError> {
     let (command, args) = argv.split_first().ok_or(StartError::EmptyCommand)?;
