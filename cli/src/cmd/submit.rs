@@ -67,8 +67,8 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse::label)]
     label: Vec<(Arc<str>, Arc<str>)>,
 
-    /// Make the jobs a batch and seal it
-    #[arg(long, help_heading = "Batch")]
+    /// Make the jobs a batch and seal it; its --key makes the same command again go on with it
+    #[arg(long, help_heading = "Batch", conflicts_with = "dedupe")]
     batch: bool,
     #[command(flatten, next_help_heading = "Batch")]
     spec: Spec,

@@ -22,7 +22,7 @@ pub(crate) struct BatchDocument {
     expected: Option<u32>,
     counts: CountsDocument,
     skipped: u64,
-    join_job: Option<String>,
+    join_job_id: Option<String>,
     created_at: String,
     finished_at: Option<String>,
     eta_ms: Option<u64>,
@@ -43,7 +43,7 @@ impl From<BatchView> for BatchDocument {
             expected: view.expected,
             counts: view.counts.into(),
             skipped: view.skipped,
-            join_job: view.join.map(|job| job.to_string()),
+            join_job_id: view.join.map(|job| job.to_string()),
             created_at: instant(view.created),
             finished_at: view.finished.map(instant),
             eta_ms: view.eta_ms,
@@ -118,7 +118,7 @@ impl Render for BatchDocument {
             .field("cancelled", &counts.cancelled)
             .field_if(
                 "join job",
-                self.join_job.as_ref().map(|job| job as &dyn Display),
+                self.join_job_id.as_ref().map(|job| job as &dyn Display),
             )
             .field("created", &self.created_at)
             .field_if(

@@ -58,7 +58,8 @@ struct AttemptDocument {
     worker: String,
     started_at: String,
     ended_at: Option<String>,
-    outcome: &'static str,
+    /// Null while it runs.
+    outcome: Option<&'static str>,
     error: String,
     exit_code: Option<i32>,
     signal: Option<i32>,
@@ -160,7 +161,7 @@ impl From<&Attempt> for AttemptDocument {
             worker: attempt.worker.to_string(),
             started_at: instant(attempt.started),
             ended_at: attempt.ended.map(instant),
-            outcome: outcome(attempt.outcome),
+            outcome: attempt.outcome.map(outcome),
             error: attempt.error.to_string(),
             exit_code: attempt.exit_code,
             signal: attempt.signal,
@@ -182,16 +183,15 @@ pub(super) fn state(state: State) -> &'static str {
     }
 }
 
-fn outcome(outcome: Option<AttemptOutcome>) -> &'static str {
+fn outcome(outcome: AttemptOutcome) -> &'static str {
     match outcome {
-        None => "running",
-        Some(AttemptOutcome::Completed) => "completed",
-        Some(AttemptOutcome::Failed) => "failed",
-        Some(AttemptOutcome::Lost) => "lost",
-        Some(AttemptOutcome::Released) => "released",
-        Some(AttemptOutcome::Unclaimed) => "unclaimed",
-        Some(AttemptOutcome::Stalled) => "stalled",
-        Some(AttemptOutcome::Cancelled) => "cancelled",
+        AttemptOutcome::Completed => "completed",
+        AttemptOutcome::Failed => "failed",
+        AttemptOutcome::Lost => "lost",
+        AttemptOutcome::Released => "released",
+        AttemptOutcome::Unclaimed => "unclaimed",
+        AttemptOutcome::Stalled => "stalled",
+        AttemptOutcome::Cancelled => "cancelled",
     }
 }
 
@@ -275,7 +275,7 @@ impl JobDocument {
                 &attempt.worker,
                 &attempt.started_at,
                 &attempt.took.map_or_else(|| "-".to_owned(), duration),
-                &attempt.outcome,
+                &attempt.outcome.unwrap_or("running"),
                 &reason,
             ]);
         }

@@ -118,7 +118,7 @@ fn a_batch_of_files_is_joined_once_and_the_same_command_again_attaches_to_it() {
         .map(|child| &child["index"])
         .collect();
     assert_eq!(indexes, [&json!(0), &json!(1), &json!(2)]);
-    let joined = dev.json(&["batch", "get", &batch])["join_job"]
+    let joined = dev.json(&["batch", "get", &batch])["join_job_id"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -350,4 +350,45 @@ fn config_shows_where_a_value_comes_from_and_an_unknown_variable_stops_the_start
         .unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("did you mean QUORATE_SERVERS"));
+}
+
+#[test]
+fn documents_have_the_fields_of_the_rest_api() {
+    let dev = Dev::start();
+    let args = [
+        "submit",
+        "q",
+        r#"{"n":1}"#,
+        "binary",
+        "--batch",
+        "--label",
+        "k=v",
+    ];
+    let submitted = dev.json(&args);
+    let batch = submitted["batch"].as_str().unwrap();
+    let worker = dev.worker("w", &["q", "--", "true"]);
+    dev.ends(0, &["batch", "watch", batch]);
+    drop(worker);
+
+    let job = submitted["jobs"][0]["id"].as_str().unwrap();
+    let binary = submitted["jobs"][1]["id"].as_str().unwrap();
+    for (args, path) in [
+        (&["queue", "get", "q"][..], "/v1/queues/q".to_owned()),
+        (&["jobs", "get", job], format!("/v1/jobs/{job}")),
+        (&["jobs", "get", binary], format!("/v1/jobs/{binary}")),
+        (&["batch", "get", batch], format!("/v1/batches/{batch}")),
+    ] {
+        assert_eq!(dev.json(args), dev.get(&path), "{args:?}");
+    }
+    for (args, path) in [
+        (&["queue", "list"][..], "/v1/queues".to_owned()),
+        (&["jobs", "list", "q"], "/v1/queues/q/jobs".to_owned()),
+        (&["batch", "list"], "/v1/batches".to_owned()),
+        (
+            &["batch", "results", batch],
+            format!("/v1/batches/{batch}/results"),
+        ),
+    ] {
+        assert_eq!(dev.json(args)["items"], dev.get(&path)["items"], "{args:?}");
+    }
 }

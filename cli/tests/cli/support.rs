@@ -1,6 +1,7 @@
 //! The real binary against a real `quorate dev`.
 
 use quorate_cli::measure::{Server, TempDir, free_ports, temp_dir};
+use quorate_core::runtime::healthcheck;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -95,6 +96,14 @@ impl Dev {
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let output = self.ends(0, &[args, &["-o", "json"]].concat());
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    /// What the REST API answers.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let address = self.api.strip_prefix("http://").unwrap().parse().unwrap();
+        let (status, body) = healthcheck::get(address, path, READY_TIMEOUT).unwrap();
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// A worker of a queue, until dropped.
