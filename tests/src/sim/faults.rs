@@ -28,8 +28,9 @@ pub struct Faults {
     pub pause_every_ms: u64,
     /// Largest deviation of a clock's rate, in parts per thousand; the lease rule allows 10.
     pub drift_permille: u64,
-    /// Wall clocks jump by up to so much, now and then; 0 is never. An hour at most: a day would end the
-    /// retention of final jobs, rightly, and the ledger could not tell them from lost ones.
+    /// Wall clocks jump by up to so much, now and then; 0 is never. Minutes at most, because log time
+    /// follows them: an hour would end the window of idempotency keys and a day the retention of final
+    /// jobs, rightly, and the ledger could not tell either from a loss.
     pub wall_jump_ms: u64,
     /// Mean time between crashes of a worker; 0 is never.
     pub worker_crash_every_ms: u64,
@@ -74,7 +75,7 @@ impl Faults {
             leader_permille: some(&[0, 500, 900]),
             pause_every_ms: some(&[0, 0, 800, 3000]),
             drift_permille: some(&[0, 5, 9]),
-            wall_jump_ms: some(&[0, 0, 5_000, 3_600_000]),
+            wall_jump_ms: some(&[0, 0, 5_000, 240_000]),
             worker_crash_every_ms: some(&[0, 800, 3000]),
             reply_lost_permille: some(&[0, 20, 150]),
         }
