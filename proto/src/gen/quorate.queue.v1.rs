@@ -580,6 +580,7 @@ pub struct LeaseProgress {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProgressRequest {
+    /// 0 stands for the session that holds the lease, if `leases` names exactly one.
     #[prost(uint64, tag = "1")]
     pub session: u64,
     #[prost(message, repeated, tag = "2")]

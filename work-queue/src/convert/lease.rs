@@ -251,7 +251,7 @@ pub fn renewal_from_heartbeat(request: pb::HeartbeatRequest) -> Result<Renewal, 
 /// From a report of progress.
 pub fn renewal_from_progress(request: pb::ProgressRequest) -> Result<Renewal, Error> {
     Ok(Renewal {
-        session: SessionId(id("session", request.session)?),
+        session: SessionId(request.session),
         number: request.number,
         leases: lease_ids(request.leases),
         progress: progress_list_from(request.progress)?,

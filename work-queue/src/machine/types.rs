@@ -728,7 +728,8 @@ pub enum Answer {
 /// A heartbeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Renewal {
-    /// The session.
+    /// The session. [`SessionId::NONE`] in a report of progress on one lease stands for the session that
+    /// holds it.
     pub session: SessionId,
     /// Number of this heartbeat within the session, from 1 and growing; 0 when the sender counts none.
     pub number: u64,
