@@ -40,6 +40,16 @@ pub(crate) fn batch_bar(output: Output) -> BatchBar {
 }
 
 impl BatchBar {
+    /// Says something that needs a person, above the bar, or plainly where there is none.
+    pub(crate) fn say(&self, text: &str) {
+        let bar = &self.0.0;
+        if bar.is_hidden() {
+            eprintln!("{text}");
+        } else {
+            bar.println(text);
+        }
+    }
+
     pub(crate) fn show(&self, view: &BatchView) {
         let counts = view.counts;
         let finished = counts.completed + counts.cancelled + view.skipped.min(counts.dead);

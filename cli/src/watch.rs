@@ -27,8 +27,8 @@ pub(crate) async fn watch_batch(remote: &Remote, batch: BatchId, context: Contex
         }
         if view.state == BatchState::Held && !held_told {
             held_told = true;
-            output.note(format!(
-                "held by {} dead job(s): see `quorate batch results {batch}`, then `quorate jobs retry JOB`",
+            bar.say(&format!(
+                "held by {} dead job(s): see `quorate batch results {batch}`, then `quorate jobs retry JOB` or `quorate jobs skip JOB`",
                 view.counts.dead
             ));
         }

@@ -19,7 +19,7 @@ const LIST_MAX: u32 = 1_000_000;
 /// Between two looks of `watch`.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
-/// List jobs, look at one, cancel, retry, watch
+/// List jobs, look at one, cancel, retry, skip, watch
 #[derive(Debug, Args)]
 pub(crate) struct Jobs {
     #[command(subcommand)]
@@ -40,6 +40,9 @@ enum Command {
     /// Make dead jobs ready again, with their attempts counted anew
     #[command(after_help = "Example:\n  quorate jobs retry j10000000000000007")]
     Retry(Several),
+    /// Count dead jobs of a batch as final, so that its join goes on without them
+    #[command(after_help = "Example:\n  quorate jobs skip j10000000000000007")]
+    Skip(Several),
     /// Follow a job until it is final; exits 0 only if it completed
     #[command(after_help = "Example:\n  quorate jobs watch j10000000000000007 && echo done")]
     Watch(One),
@@ -91,6 +94,7 @@ impl Jobs {
                 }
                 Command::Cancel(args) => each(args, |job| Op::CancelJob { job }, context).await,
                 Command::Retry(args) => each(args, |job| Op::RetryJob { job }, context).await,
+                Command::Skip(args) => each(args, |job| Op::SkipChild { job }, context).await,
                 Command::Watch(args) => watch(args, context).await,
             }
         })

@@ -144,6 +144,20 @@ fn a_batch_of_files_is_joined_once_and_the_same_command_again_attaches_to_it() {
 }
 
 #[test]
+fn a_dead_child_holds_its_batch_until_somebody_skips_it() {
+    let dev = Dev::start();
+    dev.json(&["queue", "set", "q", "--max-attempts", "1"]);
+    let submitted = dev.json(&["submit", "q", "x", "--batch"]);
+    let batch = submitted["batch"].as_str().unwrap();
+    let job = submitted["jobs"][0]["id"].as_str().unwrap();
+    let _worker = dev.worker("fails", &["q", "--", "false"]);
+    dev.ends(1, &["jobs", "watch", job]);
+    assert_eq!(dev.json(&["batch", "get", batch])["state"], json!("held"));
+    dev.ends(0, &["jobs", "skip", job]);
+    dev.ends(0, &["batch", "watch", batch]);
+}
+
+#[test]
 fn lines_of_stdin_become_jobs_that_the_same_lines_do_not_double() {
     let dev = Dev::start();
     let args = [
