@@ -5,15 +5,22 @@
 //! address is `file:///path`. A blob's address is that of its store followed by its name. Only blobs
 //! of the agent's own store are read: a payload must not make a worker hand out files of its host.
 
+mod address;
+mod error;
+mod hash;
+
+pub use error::BlobError;
+pub(crate) use error::disk_hint;
+
 use crate::machine::Blob;
+use address::{decode, encode};
 use bytes::Bytes;
 use futures::StreamExt;
+use hash::{Hash, check};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Location;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
-use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,103 +28,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Bytes read, hashed and written at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
-
-/// Why a blob could not be fetched or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// The address of a store is not one.
-    #[error("{0:?} is not a blob store; use file:///absolute/path")]
-    NotAStore(String),
-    /// A store of a kind that this build cannot reach.
-    #[error(
-        "{0:?}: only directories (file:///absolute/path) are built in so far; mount the bucket, or use a shared directory"
-    )]
-    Unsupported(String),
-    /// The store's directory cannot be used.
-    #[error(
-        "the blob store {path}: {error}; create it, or give this user the right to write there"
-    )]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A blob of another store.
-    #[error(
-        "{uri:?} is not in the blob store {store}; copy it there and enqueue the job with that address"
-    )]
-    Elsewhere {
-        /// The blob.
-        uri: String,
-        /// The agent's store.
-        store: String,
-    },
-    /// No store is configured.
-    #[error("the job has files and this worker has no blob store; set QUORATE_BLOBS")]
-    NoStore,
-    /// It is not there.
-    #[error("{0:?} is not in the blob store; it was deleted or not written yet")]
-    Missing(String),
-    /// It is not what it should be.
-    #[error("{uri:?} has {found} and should have {expected}; it was changed or damaged")]
-    Damaged {
-        /// The blob.
-        uri: String,
-        /// Size or hash as found.
-        found: String,
-        /// As expected.
-        expected: String,
-    },
-    /// The store failed.
-    #[error("{what}: {error}{}", disk_hint(error))]
-    Store {
-        /// What was being done.
-        what: String,
-        /// What the store said.
-        error: object_store::Error,
-    },
-    /// A file of this machine failed.
-    #[error("{}: {error}{}", path.display(), disk_hint(error))]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-}
-
-impl BlobError {
-    /// Whether another attempt may succeed: not when the address itself is wrong.
-    pub fn is_transient(&self) -> bool {
-        !matches!(
-            self,
-            Self::NotAStore(_) | Self::Unsupported(_) | Self::Elsewhere { .. }
-        )
-    }
-}
-
-/// What to do about a full disk, for the end of a message.
-pub(crate) fn disk_hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| {
-            matches!(
-                io.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
-        }) {
-            return " (the disk is full: free space, or give the worker another directory)";
-        }
-        // An error within an io::Error is not among its sources.
-        next = match io.and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    ""
-}
 
 /// A store of blobs.
 #[derive(Clone, Debug)]
@@ -358,30 +268,6 @@ impl Blobs {
     }
 }
 
-fn check(expected: &Blob, found: &Blob) -> Result<(), BlobError> {
-    // An input that the queue did not make may state neither; a stated hash comes with its size.
-    let damaged = |found: String, expected: String, uri: &str| BlobError::Damaged {
-        uri: uri.to_owned(),
-        found,
-        expected,
-    };
-    if expected.size != 0 && expected.size != found.size {
-        return Err(damaged(
-            format!("{} bytes", found.size),
-            expected.size.to_string(),
-            &expected.uri,
-        ));
-    }
-    if !expected.sha256.is_empty() && expected.sha256 != found.sha256 {
-        return Err(damaged(
-            format!("SHA-256 {}", found.sha256),
-            expected.sha256.to_string(),
-            &expected.uri,
-        ));
-    }
-    Ok(())
-}
-
 fn copy(mut from: std::fs::File, to: &Path) -> Result<Hash, BlobError> {
     let io = |error| BlobError::Io {
         path: to.to_owned(),
@@ -406,64 +292,6 @@ fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     path.with_file_name(name)
-}
-
-#[derive(Default)]
-struct Hash {
-    sha: Sha256,
-    size: u64,
-}
-
-impl Hash {
-    fn update(&mut self, bytes: &[u8]) {
-        self.sha.update(bytes);
-        self.size += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    }
-
-    fn blob(self, uri: String) -> Blob {
-        let mut hex = String::with_capacity(64);
-        for byte in self.sha.finalize() {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Blob {
-            uri: Arc::from(uri),
-            sha256: Arc::from(hex),
-            size: self.size,
-        }
-    }
-}
-
-/// A path as part of an address (RFC 3986): everything but unreserved characters and `/` as %XX.
-fn encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-/// The path of an address; `None` when it is malformed or no text.
-fn decode(path: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let high = char::from(bytes.next()?).to_digit(16)?;
-            let low = char::from(bytes.next()?).to_digit(16)?;
-            out.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out)
-        .ok()
-        .filter(|text| !text.contains('\0'))
 }
 
 #[cfg(test)]
@@ -531,18 +359,6 @@ mod tests {
         }
         let error = blobs.fetch(&blob("nothing"), &to).await.unwrap_err();
         assert!(matches!(error, BlobError::Missing(_)) && error.is_transient());
-    }
-
-    #[test]
-    fn a_full_disk_is_recognised_however_deep_its_error_lies() {
-        let full = || io::Error::from(io::ErrorKind::StorageFull);
-        let deep = io::Error::other(object_store::Error::Generic {
-            store: "x",
-            source: Box::new(full()),
-        });
-        assert!(disk_hint(&full()).contains("free space"));
-        assert!(disk_hint(&deep).contains("free space"));
-        assert_eq!(disk_hint(&io::Error::from(io::ErrorKind::NotFound)), "");
     }
 
     #[test]
