@@ -16,6 +16,9 @@ use transcode::{item, report, run, say};
 /// EX_UNAVAILABLE of sysexits.h: a tool is missing.
 const EXIT_UNAVAILABLE: u8 = 69;
 
+/// How much a work item and its ffmpeg step back behind other processes of the machine.
+const NICE: i32 = 10;
+
 /// Transcodes a film in chunks on many workers, through crashes.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -98,6 +101,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 
 /// The worker's command. Its last line on standard error is the reason that the queue records.
 fn do_item() -> ExitCode {
+    // Encoding takes all it can get: let it give way to the queue that may run beside it.
+    let _best_effort = rustix::process::nice(NICE);
     let done = Tools::find()
         .and_then(|tools| item::Contract::from_env().map(|contract| (tools, contract)))
         .and_then(|(tools, contract)| item::run(&tools, &contract));
@@ -134,7 +139,7 @@ fn with_tools(work: impl FnOnce(&Tools) -> anyhow::Result<Verdict>) -> anyhow::R
 }
 
 /// Runs on this thread, which lives as long as the process, so that tethered children may be started
-/// here. On Ctrl-C and SIGTERM everything that was started is ended.
+/// here. On Ctrl-C, SIGTERM and the end of the terminal everything that was started is ended.
 fn until_signalled(work: impl Future<Output = anyhow::Result<Verdict>>) -> anyhow::Result<Verdict> {
     family::adopt_orphans();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -144,10 +149,12 @@ fn until_signalled(work: impl Future<Output = anyhow::Result<Verdict>>) -> anyho
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         tokio::select! {
             outcome = work => outcome.map(Some),
             _ = interrupt.recv() => Ok(None),
             _ = terminate.recv() => Ok(None),
+            _ = hang_up.recv() => Ok(None),
         }
     });
     family::end();

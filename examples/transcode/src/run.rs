@@ -38,9 +38,9 @@ pub struct Options {
     /// Starts a new batch even if this film was transcoded to this place before
     #[arg(long)]
     pub again: bool,
-    /// Also encodes the film by one ffmpeg, to compare the times
+    /// Does not let one ffmpeg encode the film too, to compare the times
     #[arg(long)]
-    pub compare: bool,
+    pub no_compare: bool,
     /// Seconds without a job done after which to give up
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub patience: u64,
@@ -132,12 +132,14 @@ pub async fn transcode(
     let jobs = history::jobs(remote, &queue, &key, None).await?;
     teller.line(report::jobs(&jobs));
     teller.line("");
-    let baseline = match options.compare {
-        true => Some(measure(tools, &prepared, &source).await?),
-        false => None,
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    teller.line(report::speed(&times, baseline.as_ref(), cores));
+    if submitted.attached.is_none() {
+        let baseline = match options.no_compare {
+            true => None,
+            false => Some(measure(tools, &prepared, &source).await?),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        teller.line(report::speed(&times, baseline.as_ref(), cores));
+    }
     teller.fact(format_args!("the film: {}", output.display()));
     let verdict = match verify::all_passed(&checks) {
         true => Verdict::Passed,

@@ -91,7 +91,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         let padded: Vec<String> = cells
             .zip(&widths)
             .map(|(cell, width)| {
-                let number = cell.starts_with(|c: char| c.is_ascii_digit());
+                let number = cell.parse::<f64>().is_ok();
                 match number {
                     true => format!("{cell:>width$}"),
                     false => format!("{cell:<width$}"),

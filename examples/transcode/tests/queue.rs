@@ -73,7 +73,7 @@ impl Place {
             blobs: blobs(self.dir.path()),
             queue: QUEUE.to_owned(),
             again: false,
-            compare: false,
+            no_compare: true,
             patience: 300,
             settings: Settings {
                 preset: "ultrafast".to_owned(),

@@ -154,9 +154,9 @@ async fn kill_leader(
 ) -> anyhow::Result<Duration> {
     let leader = cluster.leader().await?;
     pulse.mark();
-    let before = pulse.longest_gap().1;
     let pid = leader.process.id();
     leader.process.kill().await?;
+    let before = pulse.longest_gap().1;
     teller.borrow().fact(format_args!(
         "kill -9 {pid}: {}, the queue's leader, with {} of {} jobs done",
         leader.process.name(),

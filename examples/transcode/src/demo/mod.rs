@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 /// The queue that the workers serve.
 const QUEUE: &str = "transcode";
 /// How soon a silent worker's job goes to another one.
-const LEASE_MS: u64 = 3_000;
+const LEASE_MS: u64 = 5_000;
 /// A worker whose ffmpeg makes no progress for so long is given up.
 const STALL_MS: u64 = 120_000;
 /// Nothing done for so long ends the demonstration.
@@ -225,6 +225,9 @@ async fn transcode(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     teller.line(report::speed(&times, Some(&baseline), cores));
     tell_end(&teller, &crashes, operations, &checks, &output);
+    if !verify::all_passed(&checks) {
+        teller.fact(format_args!("the logs: {}", site.logs().display()));
+    }
     Ok(match verify::all_passed(&checks) {
         true => Verdict::Passed,
         false => Verdict::Failed,

@@ -11,7 +11,7 @@ use crate::ffmpeg::probe::{Packet, Streams};
 use serde::{Deserialize, Serialize};
 
 /// Fewest chunks that the default chunk length aims at: enough to keep many workers busy.
-const CHUNKS_AIM: f64 = 24.0;
+const CHUNKS_AIM: f64 = 30.0;
 /// Bounds of the default chunk length in seconds: shorter ones cost quality, longer ones repeat more
 /// work when a worker is lost.
 const CHUNK_SECONDS: std::ops::RangeInclusive<f64> = 1.0..=10.0;
