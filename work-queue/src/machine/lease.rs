@@ -132,6 +132,10 @@ impl QueueMachine {
             if run.tried.len() >= limits::ATTEMPTS_KEPT_MAX {
                 forgotten = Some(run.tried.remove(0).lease);
             }
+            if run.tried.is_empty() {
+                // Most jobs need one attempt, and completed jobs are kept by the thousand.
+                run.tried.reserve_exact(1);
+            }
             run.tried.push(Tried {
                 number: run.deliveries,
                 lease: grant.lease,
