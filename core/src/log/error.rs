@@ -1,6 +1,6 @@
 //! Why a data directory, a write or a snapshot was refused, and what to do about it.
 
-use crate::types::NodeId;
+use crate::types::{LogIndex, NodeId};
 use std::io;
 
 /// What to do about a damaged data directory; one text, because there is one safe way.
@@ -68,6 +68,12 @@ pub enum LogError {
         /// What was being written.
         what: String,
     },
+    /// There is no snapshot of this index, or no longer: a newer one has replaced it.
+    #[error("there is no snapshot up to {index}; a newer one has probably replaced it, take that")]
+    NoSnapshot {
+        /// The last index it was to include.
+        index: LogIndex,
+    },
     /// A write breaks an invariant of raft: a bug of ours. Nothing of it was taken.
     #[error("refused to log a write: {what}; this is a bug in Quorate, please report it")]
     Invalid {
@@ -95,9 +101,9 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Whether the process must end: everything but a full disk.
+    /// Whether the process must end: everything but a full disk and a snapshot that was replaced.
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Full { .. })
+        !matches!(self, Self::Full { .. } | Self::NoSnapshot { .. })
     }
 
     /// Takes an error of the file system while `what` was being done.

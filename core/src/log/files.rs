@@ -2,8 +2,11 @@
 //! whole and synced, under their own.
 
 use super::error::LogError;
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, names};
 use std::io;
+
+/// Temporary files for one name at once; there are a handful of threads that write.
+const WRITERS_MAX: u32 = 64;
 
 /// Creates `temporary`, in place of what an interrupted try may have left.
 pub(super) fn create<D: Disk>(disk: &D, temporary: &str) -> io::Result<D::File> {
@@ -13,6 +16,20 @@ pub(super) fn create<D: Disk>(disk: &D, temporary: &str) -> io::Result<D::File> 
             disk.create(temporary)
         }
         created => created,
+    }
+}
+
+/// Creates a temporary file for `name` beside those that others are writing for the same name.
+pub(super) fn create_numbered<D: Disk>(disk: &D, name: &str) -> io::Result<(D::File, String)> {
+    let mut number = 0;
+    loop {
+        let temporary = names::temporary(&format!("{name}.{number}"));
+        match disk.create(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < WRITERS_MAX => {
+                number += 1;
+            }
+            created => return created.map(|file| (file, temporary)),
+        }
     }
 }
 

@@ -46,7 +46,11 @@ pub(super) fn temporary(name: &str) -> String {
 /// What this name means. Only the exact spelling that we write counts.
 pub(super) fn kind(name: &str) -> Kind {
     if let Some(finished) = name.strip_suffix(TEMPORARY) {
-        return match kind(finished) {
+        let unnumbered = match finished.rsplit_once('.') {
+            Some((name, number)) if number.parse::<u32>().is_ok() => name,
+            _ => finished,
+        };
+        return match kind(unnumbered) {
             Kind::Foreign => Kind::Foreign,
             _ => Kind::Temporary,
         };
@@ -90,6 +94,8 @@ mod tests {
         );
         assert_eq!(kind(&temporary(&segment(7))), Kind::Temporary);
         assert_eq!(kind(&temporary(IDENTITY)), Kind::Temporary);
+        let numbered = format!("{}.12", snapshot(4, 3));
+        assert_eq!(kind(&temporary(&numbered)), Kind::Temporary);
         for foreign in [
             "segment-7",
             "segment-",

@@ -17,6 +17,7 @@ use super::{Disk, DiskFile, DiskReader, files};
 use crate::codec::{self, CodecError};
 use crate::replica::SnapshotMeta;
 use crate::types::LogIndex;
+use std::io;
 
 const MAGIC: [u8; 7] = *b"QRTSNAP";
 const FORMAT: u8 = 1;
@@ -81,21 +82,22 @@ impl Total {
     }
 }
 
-/// A snapshot file in the making. Dropped before [`SnapshotWriter::finish`], it leaves a temporary
-/// file that the next start removes.
+/// A snapshot file in the making, under a name of its own: several may be written at once, even of one
+/// snapshot. Dropped before [`SnapshotWriter::finish`], it gives back its room.
 #[derive(Debug)]
 pub struct SnapshotWriter<D: Disk> {
     disk: D,
     file: D::File,
+    temporary: String,
+    finished: bool,
     meta: SnapshotMeta,
     total: Total,
     buffer: Vec<u8>,
 }
 
 impl<D: Disk> SnapshotWriter<D> {
-    /// Begins the file of the snapshot `meta`, in place of an unfinished one.
+    /// Begins the file of the snapshot `meta`.
     pub fn begin(disk: D, meta: SnapshotMeta) -> Result<Self, LogError> {
-        let temporary = names::temporary(&file_name(&meta));
         let encoded = codec::encode(&meta);
         let mut header = Vec::with_capacity(HEADER_BYTES + encoded.len());
         header.extend_from_slice(&MAGIC);
@@ -105,16 +107,19 @@ impl<D: Disk> SnapshotWriter<D> {
         let crc = header_crc(&header, &encoded);
         header.extend_from_slice(&crc.to_le_bytes());
         header.extend_from_slice(&encoded);
-        let failed = |error| LogError::io(format!("cannot write {temporary}"), error);
-        let mut file = files::create(&disk, &temporary).map_err(failed)?;
-        file.append(&header).map_err(failed)?;
-        Ok(Self {
+        let (file, temporary) = files::create_numbered(&disk, &file_name(&meta))
+            .map_err(|error| LogError::io("cannot begin a snapshot", error))?;
+        let mut writer = Self {
             disk,
             file,
+            temporary,
+            finished: false,
             meta,
             total: Total::new(crc),
             buffer: Vec::new(),
-        })
+        };
+        writer.append(&header)?;
+        Ok(writer)
     }
 
     /// What the snapshot covers.
@@ -122,8 +127,7 @@ impl<D: Disk> SnapshotWriter<D> {
         &self.meta
     }
 
-    /// Appends a slice of 1 to [`SLICE_BYTES_MAX`] bytes. After any error the file is of no use:
-    /// call [`SnapshotWriter::abandon`].
+    /// Appends a slice of 1 to [`SLICE_BYTES_MAX`] bytes. After any error the file is of no use.
     pub fn slice(&mut self, bytes: &[u8]) -> Result<(), LogError> {
         if bytes.is_empty() || bytes.len() > SLICE_BYTES_MAX {
             return Err(LogError::Invalid {
@@ -139,26 +143,36 @@ impl<D: Disk> SnapshotWriter<D> {
         self.buffer.extend_from_slice(&len.to_le_bytes());
         self.buffer.extend_from_slice(&crc.to_le_bytes());
         self.buffer.extend_from_slice(bytes);
-        self.file
-            .append(&self.buffer)
-            .map_err(|error| LogError::io("cannot write a snapshot", error))?;
+        let piece = std::mem::take(&mut self.buffer);
+        self.append(&piece)?;
+        self.buffer = piece;
         self.total.add(bytes.len(), crc);
         Ok(())
     }
 
     /// Completes the file: synced, under its own name, the directory synced.
     pub fn finish(mut self) -> Result<SnapshotMeta, LogError> {
-        self.file
-            .append(&self.total.footer())
-            .map_err(|error| LogError::io("cannot write a snapshot", error))?;
+        let footer = self.total.footer();
+        self.append(&footer)?;
         let name = file_name(&self.meta);
-        files::publish(&self.disk, &mut self.file, &names::temporary(&name), &name)?;
-        Ok(self.meta)
+        files::publish(&self.disk, &mut self.file, &self.temporary, &name)?;
+        self.finished = true;
+        Ok(self.meta.clone())
     }
 
-    /// Removes the unfinished file, to give back its room.
-    pub fn abandon(self) -> Result<(), LogError> {
-        files::remove(&self.disk, &names::temporary(&file_name(&self.meta)))
+    fn append(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        self.file
+            .append(bytes)
+            .map_err(|error| LogError::io("cannot write a snapshot", error))
+    }
+}
+
+impl<D: Disk> Drop for SnapshotWriter<D> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed now goes at the next start.
+            let _ = self.disk.remove(&self.temporary);
+        }
     }
 }
 
@@ -180,10 +194,11 @@ pub struct SnapshotReader<D: Disk> {
 
 impl<D: Disk> SnapshotReader<D> {
     /// Opens the snapshot `meta` and checks the whole file, then stands before its first slice.
+    /// [`LogError::NoSnapshot`] when it is not there, usually because a newer one has replaced it.
     pub fn open(disk: &D, meta: &SnapshotMeta) -> Result<Self, LogError> {
         let name = file_name(meta);
         let reader = disk.reader(&name).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => LogError::corrupt(&name, 0, "the file is missing"),
+            io::ErrorKind::NotFound => LogError::NoSnapshot { index: meta.index },
             _ => LogError::io(format!("cannot open {name}"), error),
         })?;
         let mut snapshot = Self {
@@ -321,9 +336,17 @@ impl<D: Disk> Iterator for SnapshotReader<D> {
     }
 }
 
-/// Checks the whole file of a snapshot.
+/// Checks the whole file of the snapshot that a log builds on.
 pub(super) fn verify<D: Disk>(disk: &D, meta: &SnapshotMeta) -> Result<(), LogError> {
-    SnapshotReader::open(disk, meta).map(drop)
+    match SnapshotReader::open(disk, meta) {
+        Ok(_) => Ok(()),
+        Err(LogError::NoSnapshot { .. }) => Err(LogError::corrupt(
+            &file_name(meta),
+            0,
+            "the file is missing",
+        )),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a snapshot has a file under its own name.

@@ -1,16 +1,19 @@
 //! The log of one replica: writes in, synced frames out.
 
+mod opening;
+mod tidying;
+
+pub use opening::{Recovered, Tail};
+
 use super::bounds::Bounds;
 use super::error::LogError;
-use super::identity::Identity;
-use super::mark::{self, Mark, MarkFile};
-use super::recovery::{self, SegmentInfo};
-use super::{Disk, DiskFile, DiskReader, files, frame, names, record, segment, snapshot};
+use super::mark::{Mark, MarkFile};
+use super::recovery::SegmentInfo;
+use super::{Disk, DiskFile, frame, record, snapshot};
 use crate::codec;
-use crate::replica::{HardState, LogEntry, SnapshotMeta, Write};
+use crate::replica::Write;
 use crate::types::{DiskId, LogIndex};
 use std::collections::VecDeque;
-use std::io;
 
 /// A frame that has grown to this size is closed and the next begun. More in one frame would only
 /// lengthen the wait for its sync.
@@ -33,35 +36,6 @@ impl Default for Options {
             segment_bytes: 64 * 1024 * 1024,
         }
     }
-}
-
-/// How sure it is that nothing synced is missing at the end of a log. Everywhere else it is certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tail {
-    /// Certain: the log was closed in order and is all there.
-    Closed,
-    /// The log ends with a whole frame at or after the last mark that survived. Had the file lost
-    /// whole synced frames after that mark, nobody could tell.
-    Open,
-    /// A broken frame was cut off. It was not synced as far as anything tells: a write that the crash
-    /// interrupted, or else damage to the frames synced after the last mark that survived.
-    Cut {
-        /// Bytes that were cut.
-        bytes: u64,
-    },
-}
-
-/// What a log held when it was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// The hard state.
-    pub hard_state: HardState,
-    /// The snapshot that the log builds on; its file is there and whole.
-    pub snapshot: Option<SnapshotMeta>,
-    /// All entries above the snapshot, without a hole.
-    pub entries: Vec<LogEntry>,
-    /// How the log ended.
-    pub tail: Tail,
 }
 
 /// Counters since the log was opened, and its size.
@@ -121,91 +95,6 @@ struct Frame {
 }
 
 impl<D: Disk> Log<D> {
-    /// Opens the log of a formatted directory: verifies all of it, cuts a torn tail, removes
-    /// leftovers. The recovered state is durable when this returns.
-    pub fn open(
-        disk: D,
-        identity: &Identity,
-        options: Options,
-    ) -> Result<(Self, Recovered), LogError> {
-        let key = identity.disk;
-        let (mut mark, marked) = mark::open(&disk, key)?;
-        let mut scan = recovery::scan(&disk, key, marked)?;
-        let first_file = names::segment(scan.segments.first().map_or(1, |first| first.id));
-        let (bounds, entries) = scan
-            .replay
-            .finish()
-            .map_err(|what| LogError::corrupt(&first_file, 0, what))?;
-        if let Some(meta) = &bounds.base().snapshot {
-            snapshot::verify(&disk, meta)?;
-        }
-
-        // All is well; from here on things are changed.
-        let mut current = scan
-            .segments
-            .pop()
-            .ok_or_else(|| LogError::corrupt(&first_file, 0, "the file is missing"))?;
-        let name = names::segment(current.id);
-        let failed = |error| LogError::io(format!("cannot open {name}"), error);
-        let mut file = disk.open(&name).map_err(failed)?;
-        if current.torn > 0 {
-            file.truncate(current.len).map_err(failed)?;
-        }
-        let proven = match marked {
-            Some(mark) if mark.segment == current.id => mark.end,
-            _ => 0,
-        };
-        rewrite(&disk, &name, &mut file, proven).map_err(failed)?;
-        files::sync_dir(&disk)?;
-        let end = Mark {
-            closed: false,
-            segment: current.id,
-            seq: scan.seq,
-            end: current.len,
-        };
-        mark.settle(end)?;
-
-        let recovered = Recovered {
-            hard_state: bounds.base().hard_state,
-            snapshot: bounds.base().snapshot.clone(),
-            entries,
-            tail: match marked {
-                _ if current.torn > 0 => Tail::Cut {
-                    bytes: current.torn,
-                },
-                Some(mark)
-                    if mark
-                        == (Mark {
-                            closed: true,
-                            ..end
-                        }) =>
-                {
-                    Tail::Closed
-                }
-                _ => Tail::Open,
-            },
-        };
-        current.torn = 0;
-        let mut log = Self {
-            disk,
-            key,
-            options,
-            bounds,
-            older: scan.segments.into(),
-            current,
-            file,
-            mark,
-            seq: scan.seq,
-            waiting: VecDeque::new(),
-            frees: false,
-            poisoned: None,
-            syncs: 0,
-            bytes: 0,
-        };
-        log.remove_leftovers()?;
-        Ok((log, recovered))
-    }
-
     /// Takes a write, in memory. It is durable after the next [`Log::sync`]; a write whose
     /// `must_sync` is false may wait for a later write's. The caller bounds how much it appends
     /// between two syncs. [`LogError::Invalid`] when the write breaks an invariant of raft or is
@@ -337,69 +226,6 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// After a sync, with nothing waiting: removes what is no longer needed, and begins a new segment
-    /// if it is time.
-    fn tidy(&mut self) -> Result<(), LogError> {
-        if self.frees {
-            self.remove_segments()?;
-            if let Some(meta) = &self.bounds.base().snapshot {
-                snapshot::remove_before(&self.disk, meta.index)?;
-            }
-            self.frees = false;
-        }
-        if self.current.len >= self.options.segment_bytes {
-            self.roll()?;
-            self.remove_segments()?;
-        }
-        Ok(())
-    }
-
-    fn roll(&mut self) -> Result<(), LogError> {
-        let header = segment::Header {
-            id: self.current.id + 1,
-            after: self.seq,
-        };
-        self.file = segment::create(&self.disk, self.key, header, self.bounds.base())?;
-        self.seq += 1;
-        let begun = SegmentInfo {
-            id: header.id,
-            len: self.file.size(),
-            torn: 0,
-            highest: LogIndex(0),
-        };
-        self.older
-            .push_back(std::mem::replace(&mut self.current, begun));
-        self.mark.write(self.end())?;
-        self.mark.sync()
-    }
-
-    /// Removes the oldest segments that hold nothing needed, one durably after the other: a crash
-    /// must not leave an older one without a newer.
-    fn remove_segments(&mut self) -> Result<(), LogError> {
-        let compacted = self.bounds.base().compacted;
-        while let Some(oldest) = self.older.front()
-            && oldest.highest <= compacted
-        {
-            files::remove(&self.disk, &names::segment(oldest.id))?;
-            files::sync_dir(&self.disk)?;
-            self.older.pop_front();
-        }
-        Ok(())
-    }
-
-    /// What earlier runs left: temporary files, snapshots that are not the base, segments whose
-    /// removal a crash interrupted.
-    fn remove_leftovers(&mut self) -> Result<(), LogError> {
-        for name in files::list(&self.disk)? {
-            if names::kind(&name) == names::Kind::Temporary {
-                files::remove(&self.disk, &name)?;
-            }
-        }
-        snapshot::remove_all_but(&self.disk, self.bounds.base().snapshot.as_ref())?;
-        files::sync_dir(&self.disk)?;
-        self.remove_segments()
-    }
-
     fn end(&self) -> Mark {
         Mark {
             closed: false,
@@ -424,18 +250,4 @@ impl<D: Disk> Log<D> {
         }
         error
     }
-}
-
-/// Writes what stands from `from` on once more, and syncs it. What was read may so far be in the
-/// system's cache only, and a vote may be based on it; and if an earlier process ended because a sync
-/// failed, the system takes the cached bytes for written, so that a sync alone would do nothing.
-fn rewrite<D: Disk>(disk: &D, name: &str, file: &mut D::File, from: u64) -> io::Result<()> {
-    let mut reader = disk.reader(name)?;
-    let len = usize::try_from(reader.size().saturating_sub(from)).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    reader.read_exact_at(from, &mut bytes)?;
-    if !bytes.is_empty() {
-        file.write_at(from, &bytes)?;
-    }
-    file.sync()
 }

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use quorate_core::log::{
-    Disk, DiskFile, Faults, Identity, Log, LogError, SimDisk, SnapshotWriter, Tail,
+    Disk, DiskFile, Faults, Identity, Log, LogError, SimDisk, SnapshotReader, SnapshotWriter, Tail,
 };
 use quorate_core::types::DiskId;
 
@@ -184,19 +184,42 @@ fn an_unfinished_snapshot_is_never_taken_for_one_and_goes_at_the_next_start() {
     let disk = formatted();
     let mut writer = SnapshotWriter::begin(disk.clone(), meta(3, 1)).unwrap();
     writer.slice(b"half").unwrap();
-    drop(writer);
     assert_eq!(names(&disk, "snapshot-").len(), 1);
-    drop(open(&disk));
-    assert_eq!(names(&disk, "snapshot-").len(), 0);
+    let dead = disk.kill();
+    drop(open(&dead));
+    assert_eq!(names(&dead, "snapshot-").len(), 0);
+    drop(writer);
+    assert_eq!(names(&disk, "snapshot-").len(), 0, "its room is given back");
+    let error = SnapshotReader::open(&disk, &meta(3, 1))
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, LogError::NoSnapshot { .. }) && !error.is_fatal());
 
     full(&disk, 60);
     let mut writer = SnapshotWriter::begin(disk.clone(), meta(3, 1)).unwrap();
     let error = writer.slice(&[0; 100]).unwrap_err();
     assert!(matches!(error, LogError::Full { .. }), "{error}");
-    writer.abandon().unwrap();
-    assert_eq!(names(&disk, "snapshot-").len(), 0);
+    drop(writer);
     disk.set_faults(Faults::default());
     store_snapshot(&disk, &meta(3, 1));
+    assert_eq!(names(&disk, "snapshot-").len(), 1);
+}
+
+#[test]
+fn one_snapshot_written_twice_at_once_is_whole_whoever_ends_first() {
+    // The leader sends what this node is about to take itself.
+    let disk = formatted();
+    let mut own = SnapshotWriter::begin(disk.clone(), meta(3, 1)).unwrap();
+    let mut received = SnapshotWriter::begin(disk.clone(), meta(3, 1)).unwrap();
+    own.slice(b"state").unwrap();
+    received.slice(b"sta").unwrap();
+    own.finish().unwrap();
+    let mut reader = SnapshotReader::open(&disk, &meta(3, 1)).unwrap();
+    received.slice(b"te").unwrap();
+    received.finish().unwrap();
+    assert_eq!(reader.next_slice().unwrap().unwrap(), b"state");
+    let slices: Result<Vec<_>, _> = SnapshotReader::open(&disk, &meta(3, 1)).unwrap().collect();
+    assert_eq!(slices.unwrap().concat(), b"state");
     assert_eq!(names(&disk, "snapshot-").len(), 1);
 }
 
