@@ -232,7 +232,7 @@ impl<M: Machine> Replica<M> {
 
 impl<M: Machine> Replicated<M> {
     /// Begins a snapshot of the state as it is now; gives its first slice.
-    fn snapshot_begin(&mut self) -> Vec<u8> {
+    pub(super) fn snapshot_begin(&mut self) -> Vec<u8> {
         let head = Head {
             level: self.level,
             time: self.time,
@@ -251,7 +251,7 @@ impl<M: Machine> Replicated<M> {
     }
 
     /// The next slice, or `None` when the snapshot is complete.
-    fn snapshot_slice(&mut self, bytes_max: usize) -> Option<Vec<u8>> {
+    pub(super) fn snapshot_slice(&mut self, bytes_max: usize) -> Option<Vec<u8>> {
         let mut slice = vec![MACHINE];
         if let Some(rows) = self.dedupe.snapshot_slice(bytes_max, &mut slice) {
             slice[0] = match rows {

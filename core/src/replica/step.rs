@@ -150,6 +150,12 @@ impl<M: Machine> Replica<M> {
             u16::try_from(message.machine_level).unwrap_or(u16::MAX),
         );
         self.note_contact(message);
+        if wire::is_vote(message) {
+            // Candidates ask only when their log is synced, so this answers an older candidacy; and
+            // raft-rs asserts that whoever wins has persisted all.
+            let log = &self.raw.raft.raft_log;
+            return log.persisted == log.last_index();
+        }
         !(wire::is_timeout_now(message) && self.must_not_campaign())
     }
 

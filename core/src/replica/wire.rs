@@ -182,6 +182,14 @@ pub(super) fn is_timeout_now(m: &RaftMessage) -> bool {
     m.kind == MessageType::MsgTimeoutNow as u32
 }
 
+/// Whether this answers a candidate.
+pub(super) fn is_vote(m: &RaftMessage) -> bool {
+    use MessageType::{MsgRequestPreVoteResponse, MsgRequestVoteResponse};
+    [MsgRequestVoteResponse, MsgRequestPreVoteResponse]
+        .iter()
+        .any(|kind| *kind as u32 == m.kind)
+}
+
 /// A checked message as raft takes it.
 pub(super) fn to_raft(m: RaftMessage) -> Message {
     let mut out = Message::default();

@@ -76,6 +76,21 @@ impl Disk {
             );
             self.boot.hard_state = state;
         }
+        let covered = self
+            .boot
+            .snapshot
+            .as_ref()
+            .map_or(LogIndex(0), |meta| meta.index);
+        let last = self
+            .boot
+            .entries
+            .last()
+            .map_or(covered, |entry| entry.index.max(covered));
+        let commit = self.boot.hard_state.commit;
+        assert!(
+            commit <= last,
+            "the disk knows {commit} to be committed and holds {last}"
+        );
     }
 }
 
