@@ -25,7 +25,7 @@ pub struct Lease {
     pub payload: Bytes,
     /// As enqueued.
     pub payload_is_json: bool,
-    /// As enqueued. For a join job: the manifest is read with [`Query::BatchResults`].
+    /// As enqueued. For a join job: the manifest is read with [`super::Query::BatchResults`].
     pub inputs: Vec<Blob>,
     /// As enqueued.
     pub labels: Vec<(Arc<str>, Arc<str>)>,
@@ -42,7 +42,7 @@ pub struct Lease {
 /// The outcome of one settlement in a request of many.
 pub type Settled = Result<(), Error>;
 
-/// Answers to [`Command`]s.
+/// Answers to [`super::Command`]s.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// Done.
