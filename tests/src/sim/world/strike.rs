@@ -1,0 +1,181 @@
+//! Faults, as the mixture of the run says, and their end.
+
+use super::*;
+
+impl World {
+    pub(super) fn schedule_faults(&mut self) {
+        let faults = self.faults;
+        for (every, event) in [
+            (faults.crash_every_ms, Event::Crash),
+            (faults.partition_every_ms, Event::Partition),
+            (faults.pause_every_ms, Event::Pause),
+            (faults.worker_crash_every_ms, Event::WorkerCrash),
+            (
+                if faults.wall_jump_ms > 0 { 1_000 } else { 0 },
+                Event::WallJump,
+            ),
+        ] {
+            self.again(every, event);
+        }
+    }
+
+    pub(super) fn again(&mut self, every_ms: u64, event: Event) {
+        if every_ms > 0 && !self.winding_down {
+            let delay = self.rng.range(every_ms / 4, every_ms * 2) * MS;
+            self.at(self.now + delay, event);
+        }
+    }
+
+    /// A victim: the leader as often as the faults say.
+    pub(super) fn victim(&mut self) -> NodeId {
+        if self.rng.chance(self.faults.leader_permille) {
+            let leader = self
+                .statuses
+                .iter()
+                .filter(|(_, status)| status.role == Role::Leader)
+                .max_by_key(|(_, s)| s.term);
+            if let Some((leader, _)) = leader {
+                return *leader;
+            }
+        }
+        NodeId(self.rng.range(1, 3))
+    }
+
+    pub(super) fn crash(&mut self) {
+        let victim = self.victim();
+        let power = self.rng.chance(self.faults.power_permille);
+        let everyone = power && self.rng.chance(100);
+        let victims: Vec<NodeId> = if everyone {
+            self.nodes.keys().copied().collect()
+        } else {
+            vec![victim]
+        };
+        for victim in victims {
+            self.kill(victim, power);
+            let delay = self.rng.range(10, 1_500) * MS;
+            self.at(self.now + delay, Event::Restart { node: victim });
+        }
+        self.again(self.faults.crash_every_ms, Event::Crash);
+    }
+
+    pub(super) fn kill(&mut self, id: NodeId, power: bool) {
+        let seed = self.rng.draw();
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node.life.take().is_none() {
+            return;
+        }
+        if power {
+            node.disk = node.disk.crash(seed);
+        }
+        self.statuses.remove(&id);
+        self.requests.retain(|(node, _), _| *node != id);
+        self.count(if power { "power cuts" } else { "crashes" });
+    }
+
+    pub(super) fn restart(&mut self, id: NodeId) {
+        let (seed, now) = (self.seed, self.now);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node.life.is_some() {
+            return;
+        }
+        node.start(seed, now);
+        if let Some(reason) = &node.ruined {
+            self.fatal
+                .push(format!("node {id} does not start again: {reason}"));
+        }
+        self.turn(id);
+    }
+
+    pub(super) fn partition(&mut self) {
+        let victim = self.victim();
+        let one_way = self.rng.chance(self.faults.one_way_permille);
+        let outward = self.rng.chance(500);
+        for other in (1..=3).map(NodeId).filter(|other| *other != victim) {
+            if !one_way || outward {
+                self.network.cut(victim, other);
+            }
+            if !one_way || !outward {
+                self.network.cut(other, victim);
+            }
+        }
+        self.count("partitions");
+        let delay = self.rng.range(50, 2_000) * MS;
+        self.at(self.now + delay, Event::Heal);
+        self.again(self.faults.partition_every_ms, Event::Partition);
+    }
+
+    pub(super) fn pause(&mut self) {
+        let victim = self.victim();
+        let until = self.now + self.rng.range(10, 1_500) * MS;
+        if let Some(node) = self.nodes.get_mut(&victim) {
+            node.paused_until = until;
+        }
+        self.count("pauses");
+        self.again(self.faults.pause_every_ms, Event::Pause);
+    }
+
+    pub(super) fn worker_crash(&mut self) {
+        let workers: Vec<usize> = self
+            .inhabitants
+            .iter()
+            .enumerate()
+            .filter(|(_, inhabitant)| matches!(inhabitant.actor, Actor::Worker(_)))
+            .map(|(index, _)| index)
+            .collect();
+        let index = usize::try_from(self.rng.below(workers.len() as u64)).unwrap_or(0);
+        let now = self.now;
+        if let Some(actor) = workers.get(index).copied()
+            && let Some(inhabitant) = self.inhabitants.get_mut(actor)
+        {
+            inhabitant.life += 1;
+            let (clock, life) = (inhabitant.clock, inhabitant.life);
+            if let Actor::Worker(worker) = &mut inhabitant.actor {
+                worker.crash(now, &clock, &mut self.ledger);
+            }
+            let delay = self.rng.range(1, 500) * MS;
+            self.at(
+                now + delay,
+                Event::Signal {
+                    actor,
+                    life,
+                    signal: Signal::Start,
+                },
+            );
+        }
+        self.count("worker crashes");
+        self.again(self.faults.worker_crash_every_ms, Event::WorkerCrash);
+    }
+
+    pub(super) fn wall_jump(&mut self) {
+        let victim = self.victim();
+        let most = self.faults.wall_jump_ms;
+        let jump = i64::try_from(self.rng.below(2 * most + 1)).unwrap_or(0)
+            - i64::try_from(most).unwrap_or(0);
+        if let Some(node) = self.nodes.get_mut(&victim) {
+            node.clock.wall_ms += jump;
+        }
+        self.count("wall jumps");
+        self.again(1_000, Event::WallJump);
+    }
+
+    /// Ends the faults and brings everything back.
+    pub(super) fn calm(&mut self) {
+        self.faults = Faults {
+            drift_permille: self.faults.drift_permille,
+            ..Faults::NONE
+        };
+        self.winding_down = true;
+        self.network.heal();
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in nodes {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.paused_until = 0;
+            }
+            self.restart(id);
+        }
+    }
+}
