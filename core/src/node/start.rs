@@ -215,7 +215,7 @@ fn open<D: Disk>(disk: &D, node: NodeId) -> Result<(Identity, Log<D>, log::Recov
     if let log::Tail::Cut { bytes } = recovered.tail {
         tracing::warn!(
             bytes,
-            "cut a torn write off the end of the log: it was never acknowledged"
+            "cut a torn write off the end of the log, as an interrupted write leaves it"
         );
     }
     Ok((identity, log, recovered))

@@ -82,9 +82,10 @@ fn many(arguments: &Arguments, options: Options) -> ExitCode {
             let sum = &sum;
             scope.spawn(move || {
                 for seed in (from..until).filter(|seed| seed % jobs == job) {
+                    let report = run(seed, options);
                     add(
                         &mut sum.lock().unwrap_or_else(PoisonError::into_inner),
-                        &run(seed, options),
+                        &report,
                     );
                 }
             });
