@@ -109,8 +109,10 @@ impl<M: Machine> Replica<M> {
     /// A node whose disk hangs must not lead; and raft-rs asserts that whoever wins an election has
     /// persisted its log, and that a snapshot was applied before one begins.
     fn must_not_campaign(&self) -> bool {
-        let alone = self.voters.len() == 1 && !self.tickets.is_empty();
-        self.disk_stuck || self.tickets.installing() || alone
+        let raft = &self.raw.raft;
+        let unsynced = raft.raft_log.persisted != raft.raft_log.last_index();
+        let alone = raft.prs().is_singleton() && unsynced;
+        self.disk_stuck || self.tickets.installing() || self.raw.snap().is_some() || alone
     }
 
     fn message(&mut self, now: Now, from: NodeId, message: RaftMessage) {

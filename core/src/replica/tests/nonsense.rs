@@ -252,6 +252,41 @@ fn run(steps: Vec<Step>) -> Option<Status> {
     replica.status().cloned()
 }
 
+#[test]
+fn a_snapshot_that_makes_this_node_the_only_voter_starts_no_election_before_it_is_synced() {
+    let header = SnapshotHeader {
+        index: 3,
+        term: 3,
+        cluster_id: Bytes::copy_from_slice(&9_u128.to_be_bytes()),
+        voters: vec![peer::Member {
+            node_id: 1,
+            disk_id: Bytes::from_static(&[1; 16]),
+        }],
+        learners: Vec::new(),
+    };
+    let message = RaftMessage {
+        kind: 7,
+        to: 1,
+        from: 2,
+        term: 4,
+        snapshot: Some(header),
+        ..RaftMessage::default()
+    };
+    let snapshot = || Step::Snapshot(NodeId(2), Box::new(message.clone()), true);
+    assert_ne!(
+        run(vec![snapshot(), Step::Ticks(8), Step::Turn]).map(|status| status.role),
+        Some(Role::Leader)
+    );
+    let synced = vec![
+        snapshot(),
+        Step::Turn,
+        Step::Persisted,
+        Step::Ticks(8),
+        Step::Turn,
+    ];
+    assert_eq!(run(synced).map(|status| status.role), Some(Role::Leader));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
