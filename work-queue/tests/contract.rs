@@ -1,5 +1,5 @@
-//! Proves that REST and gRPC mean the same: each scenario runs over both, through the same trait, and
-//! in the end both show the same jobs, queues and batches.
+//! Proves that REST and gRPC mean the same, at a server and at a sidecar: each scenario runs over each,
+//! through the same trait, and in the end both show the same jobs, queues and batches.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod container;
@@ -232,6 +232,14 @@ macro_rules! scenarios {
             async fn over_rest() {
                 let container = Container::start(false).await;
                 let wire = Wire(Arc::new(container.rest()));
+                check(container, wire).await;
+            }
+
+            #[tokio::test]
+            async fn over_rest_through_a_sidecar() {
+                let container = Container::start(false).await;
+                let sidecar = container.sidecar().await;
+                let wire = Wire(Arc::new(sidecar.rest()));
                 check(container, wire).await;
             }
 

@@ -162,6 +162,26 @@ async fn idempotency_keys() {
     assert_eq!(first.body, again.body);
 }
 
+/// Proves that a key is a key through a sidecar too.
+#[tokio::test]
+async fn idempotency_keys_pass_a_sidecar() {
+    let container = Container::start(false).await;
+    let sidecar = container.sidecar().await;
+    let http = sidecar.http();
+    let path = "/v1/queues/q/jobs";
+    let first = enqueue_keyed(&http, path, "k", r#"{"payload":1}"#).await;
+    let again = enqueue_keyed(&http, path, "k", r#"{"payload":1}"#).await;
+    assert_eq!(first.status, 201, "{first:?}");
+    assert_eq!(first.body, again.body);
+    let other = enqueue_keyed(&http, path, "k", r#"{"payload":2}"#).await;
+    assert_eq!(other.status, 422, "{other:?}");
+    let info = http.get("/v1/info").await.ok();
+    assert_eq!(
+        (&info["role"], &info["node_id"]),
+        (&json!("sidecar"), &Value::Null)
+    );
+}
+
 /// Proves that a settlement and the wait for work after it are both safe to repeat under one key.
 #[tokio::test]
 async fn a_key_covers_both_steps_of_settle_and_wait() {

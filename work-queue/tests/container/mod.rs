@@ -12,9 +12,11 @@ pub mod rest;
 
 use backend::Backend;
 use quorate_core::runtime::settings::{Environment, FlagValues};
-use quorate_core::runtime::{Exit, Pattern, Settings, Shutdown, Spec, Status, run};
+use quorate_core::runtime::{
+    Exit, Failure, Pattern, Service, Settings, Shutdown, Spec, Starting, Status, run,
+};
 use quorate_work_queue::client::Client;
-use quorate_work_queue::server::compose;
+use quorate_work_queue::server::{self, compose};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -35,7 +37,38 @@ impl Container {
         let url = blobs
             .as_ref()
             .map(|dir| format!("file://{}", dir.path().display()));
-        let environment = Environment::of(url.as_deref().map(|url| ("QUORATE_BLOBS", url)));
+        let variable = url.as_deref().map(|url| ("QUORATE_BLOBS", url));
+        let mut container = Self::run("serve", variable, |starting| async move {
+            let (sender, status) = watch::channel(Status {
+                ready: true,
+                ..Status::default()
+            });
+            // The sender lives until the service is stopped.
+            let stop = Box::pin(async move { drop(sender) });
+            let backend = Arc::new(Backend::default());
+            compose(backend, "serve", &starting, status, stop)
+        })
+        .await;
+        container.blobs = blobs;
+        container
+    }
+
+    /// Starts a sidecar in front of this container.
+    pub async fn sidecar(&self) -> Self {
+        let servers = self.address.to_string();
+        let variable = Some(("QUORATE_SERVERS", servers.as_str()));
+        Self::run("sidecar", variable, server::sidecar).await
+    }
+
+    async fn run<F>(
+        role: &'static str,
+        variable: Option<(&str, &str)>,
+        service: impl FnOnce(Starting) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Service, Failure>> + Send + 'static,
+    {
+        let environment = Environment::of(variable);
         let settings =
             Settings::load_from(Pattern::WorkQueue, &FlagValues::none(), &environment).unwrap();
         let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
@@ -44,30 +77,15 @@ impl Container {
         let spec = Spec {
             api: Some(api),
             ops: Some(bind()),
-            ..Spec::new(Pattern::WorkQueue, "serve", "test")
+            ..Spec::new(Pattern::WorkQueue, role, "test")
         };
         let shutdown = Shutdown::manual();
-        let running = run(spec, settings, shutdown.clone(), |starting| async move {
-            let (sender, status) = watch::channel(Status {
-                ready: true,
-                ..Status::default()
-            });
-            // The sender lives until the service is stopped.
-            let stop = Box::pin(async move { drop(sender) });
-            compose(
-                Arc::new(Backend::default()),
-                "serve",
-                &starting,
-                status,
-                stop,
-            )
-        });
-        let ended = tokio::spawn(running);
+        let ended = tokio::spawn(run(spec, settings, shutdown.clone(), service));
         let container = Self {
             address,
             shutdown,
             ended,
-            blobs,
+            blobs: None,
         };
         let ready = container.http().get("/v1/wait?timeout_ms=10000").await;
         assert_eq!(ready.status, 200, "{ready:?}");

@@ -1,28 +1,23 @@
 //! Leases: taking work, keeping it, settling it.
 
+mod handout;
+
 use super::operation::{Asker, Operation, Order};
-use super::settle::{
-    Complete, CompleteItem, Fail, FailItem, Release, ReleaseItem, SettleMany, SettledOut,
-    session_in,
-};
-use super::values::{
-    AnyJson, Base64, BlobDto, NotBuilt, blobs_out, given, labels_out, raw, shown, shown_if,
-};
+use super::settle::{Complete, Fail, Release, SettleMany, SettledOut, session_in};
+use super::values::{AnyJson, Base64, NotBuilt, given, raw};
 use crate::api::Api;
 use crate::convert::reply::misfit;
-use crate::machine::{
-    Command, Lease, LeaseId, LeaseRequest, Progress, Renewal, Reply, SessionId, Settle,
-};
+use crate::machine::{Command, LeaseId, LeaseRequest, Progress, Renewal, Reply, SessionId, Settle};
 use crate::service::Caller;
 use axum::Json;
 use axum::extract::State;
+use handout::{LeaseIn, Leased, leased};
 use quorate_core::error::{Code, Error};
 use quorate_core::runtime::extract::{Json as Body, Path};
 use quorate_core::runtime::problem::Problem;
 use quorate_core::types::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,130 +32,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(extend))
         .routes(routes!(progress))
         .routes(routes!(checkpoint))
-}
-
-/// A request for work, with settlements of what was worked on before.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = LeaseRequest)]
-struct LeaseIn {
-    /// Name of the worker, for people.
-    worker: String,
-    /// Its session, as answered before; one is opened when absent.
-    #[serde(default)]
-    session: Option<String>,
-    /// At most so many, 1 to 1000. Default 1.
-    #[serde(default)]
-    max: Option<u32>,
-    /// Length of each; the queue's setting when absent.
-    #[serde(default)]
-    lease_ms: Option<u64>,
-    /// Waits so long when there is no work, up to 60000. Default 0.
-    #[serde(default)]
-    wait_ms: u64,
-    /// Settled first, in the same step.
-    #[serde(default)]
-    complete: Vec<CompleteItem>,
-    /// Settled first, in the same step.
-    #[serde(default)]
-    fail: Vec<FailItem>,
-    /// Settled first, in the same step.
-    #[serde(default)]
-    release: Vec<ReleaseItem>,
-    #[serde(default)]
-    #[schema(ignore)]
-    provides: NotBuilt,
-}
-
-/// Work, if there was any in time.
-#[derive(Serialize, ToSchema)]
-struct Leased {
-    /// For heartbeats and further requests.
-    session: String,
-    leases: Vec<LeaseOut>,
-    /// What became of the settlements, in the order complete, fail, release.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    settled: Option<Vec<SettledOut>>,
-}
-
-/// A job handed out.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Lease)]
-struct LeaseOut {
-    lease_id: String,
-    job_id: String,
-    queue: String,
-    /// 1 for the first.
-    attempt: u32,
-    /// Grows with every grant; a protected resource refuses a lower one than it has seen.
-    fencing_token: u64,
-    /// The payload, if it is JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<AnyJson>)]
-    payload: Option<Box<RawValue>>,
-    /// The payload otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, content_encoding = "base64")]
-    payload_base64: Option<Base64>,
-    inputs: Vec<BlobDto>,
-    /// The lease lives so long unless it is kept by heartbeats or extended, counted from before the
-    /// request was sent.
-    deadline_ms: u64,
-    labels: BTreeMap<String, String>,
-    /// The last checkpoint of an earlier attempt, if it is JSON; null when there is none.
-    #[schema(value_type = Option<AnyJson>)]
-    checkpoint: Option<Box<RawValue>>,
-    /// The last checkpoint otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, content_encoding = "base64")]
-    checkpoint_base64: Option<Base64>,
-    traceparent: Option<String>,
-    /// Set for a child of a batch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    batch: Option<String>,
-    /// Its place there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<u32>,
-    /// Set for a join job: the batch whose results it joins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    joins: Option<String>,
-}
-
-impl From<Lease> for LeaseOut {
-    fn from(lease: Lease) -> Self {
-        let (payload, payload_base64) = shown(lease.payload, lease.payload_is_json);
-        let (checkpoint, checkpoint_base64) = shown_if(lease.checkpoint, true);
-        Self {
-            lease_id: lease.id.to_string(),
-            job_id: lease.job.to_string(),
-            queue: lease.queue.to_string(),
-            attempt: lease.attempt,
-            fencing_token: lease.id.token().0,
-            payload,
-            payload_base64,
-            inputs: blobs_out(lease.inputs),
-            deadline_ms: lease.lease_ms,
-            labels: labels_out(lease.labels),
-            checkpoint,
-            checkpoint_base64,
-            traceparent: lease.traceparent.map(|value| value.to_string()),
-            batch: lease.batch.map(|(batch, _)| batch.to_string()),
-            index: lease.batch.map(|(_, index)| index),
-            joins: lease.joins.map(|batch| batch.to_string()),
-        }
-    }
-}
-
-fn leased(
-    session: SessionId,
-    leases: Vec<Lease>,
-    settled: Option<Vec<SettledOut>>,
-) -> Json<Leased> {
-    Json(Leased {
-        session: session.to_string(),
-        leases: leases.into_iter().map(LeaseOut::from).collect(),
-        settled,
-    })
 }
 
 /// Takes work: waits for it if asked to, and settles earlier work in the same step.
