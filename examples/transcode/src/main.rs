@@ -1,6 +1,6 @@
 //! `transcode`: a film in chunks on many workers. The library's documentation says how.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use quorate_work_queue::agent::supervisor;
 use std::ffi::OsString;
@@ -151,16 +151,13 @@ fn until_signalled(work: impl Future<Output = anyhow::Result<Verdict>>) -> anyho
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
         tokio::select! {
-            outcome = work => outcome.map(Some),
-            _ = interrupt.recv() => Ok(None),
-            _ = terminate.recv() => Ok(None),
-            _ = hang_up.recv() => Ok(None),
+            outcome = work => outcome,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("ended by SIGTERM"),
+            _ = hang_up.recv() => bail!("ended by SIGHUP"),
         }
     });
     family::end();
     runtime.shutdown_background();
-    match outcome? {
-        Some(verdict) => Ok(verdict),
-        None => anyhow::bail!("interrupted; all processes were ended"),
-    }
+    outcome
 }

@@ -25,7 +25,7 @@ use crate::job::remote::Remote;
 use crate::job::{baseline, batch, history, prepared, watch};
 use crate::report::{self, Times};
 use crate::say::Teller;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use cluster::{Cluster, Site};
 use crashes::{Crashes, Film};
 use pulse::Pulse;
@@ -40,8 +40,9 @@ use std::time::{Duration, Instant};
 
 /// The queue that the workers serve.
 const QUEUE: &str = "transcode";
-/// How soon a silent worker's job goes to another one.
-const LEASE_MS: u64 = 5_000;
+/// How soon a silent worker's job goes to another one. Long enough that a machine with a slow disk, on which the
+/// queue changes its leader more often than once, takes no job from a worker that lives.
+const LEASE_MS: u64 = 10_000;
 /// A worker whose ffmpeg makes no progress for so long is given up.
 const STALL_MS: u64 = 120_000;
 /// Nothing done for so long ends the demonstration.
@@ -94,9 +95,9 @@ pub async fn run(tools: &Tools, options: &Options) -> anyhow::Result<Verdict> {
     site.clear()?;
     let limit = options.timeout.map(Duration::from_secs);
     let show = demonstrate(tools, options, &site, limit);
-    show.await.with_context(|| {
-        format!(
-            "the demonstration failed; the logs are in {}",
+    show.await.map_err(|error| {
+        anyhow!(
+            "{error:#}\nThe demonstration failed. The logs of its processes are in {}",
             site.logs().display()
         )
     })
