@@ -1,4 +1,6 @@
-//! The scatter/gather pattern of Quorate.
+//! Scatter/gather: one request goes to every shard at once, one truthful answer comes back in time.
 //!
-//! Not built yet: the crate holds its place in the workspace and exports nothing, so that nothing can
-//! be used that does not work.
+//! `gather` (pure, one machine a request) → the driver on tokio → library and containers. The same
+//! engine runs in all of them and in the simulator, so a policy is tested once.
+
+pub mod gather;

@@ -1,0 +1,228 @@
+//! Latency of one endpoint, as a histogram that forgets.
+//!
+//! Kept off the hot path: a shell records what ended and asks for quantiles now and then. Attempts
+//! that were cancelled count as *censored*: they took at least so long. Leaving them out, as is
+//! usual, makes a hedged endpoint look faster the more it is hedged, because its slow answers are
+//! the ones that are cancelled. The quantile is that of the Kaplan–Meier estimator, which takes
+//! both kinds.
+
+use quorate_core::types::Mono;
+use std::time::Duration;
+
+// 32 buckets an octave of microseconds: a bucket is at most 3.1 % wide.
+const SUB_BITS: u32 = 5;
+const SUB: usize = 1 << SUB_BITS;
+// Up to 2^32 µs, 71 minutes; more is counted in the last bucket.
+const VALUE_BITS: u32 = 32;
+const BUCKETS: usize = (VALUE_BITS - SUB_BITS + 1) as usize * SUB;
+
+/// A histogram of latencies over the last one to two half-windows, with censored ones.
+#[derive(Debug)]
+pub struct Sketch {
+    half: Duration,
+    turned: Mono,
+    now: Half,
+    before: Half,
+}
+
+#[derive(Debug)]
+struct Half {
+    ended: Box<[u32]>,
+    censored: Box<[u32]>,
+    count: u64,
+}
+
+impl Half {
+    fn new() -> Self {
+        Self {
+            ended: vec![0; BUCKETS].into_boxed_slice(),
+            censored: vec![0; BUCKETS].into_boxed_slice(),
+            count: 0,
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.count > 0 {
+            self.ended.fill(0);
+            self.censored.fill(0);
+            self.count = 0;
+        }
+    }
+}
+
+impl Sketch {
+    /// Fewer observations than this give no quantile: one would be a guess.
+    pub const COUNT_MIN: u64 = 30;
+    /// The usual window.
+    pub const WINDOW: Duration = Duration::from_secs(10);
+
+    /// An empty sketch that forgets after `window`, at the latest.
+    pub fn new(window: Duration, now: Mono) -> Self {
+        Self {
+            half: window / 2,
+            turned: now,
+            now: Half::new(),
+            before: Half::new(),
+        }
+    }
+
+    /// An answer took this long.
+    pub fn record(&mut self, took: Duration, now: Mono) {
+        self.turn(now);
+        let slot = &mut self.now.ended[bucket(took)];
+        *slot = slot.saturating_add(1);
+        self.now.count += 1;
+    }
+
+    /// An attempt was given up after this long; its answer would have taken longer.
+    pub fn record_censored(&mut self, lasted: Duration, now: Mono) {
+        self.turn(now);
+        let slot = &mut self.now.censored[bucket(lasted)];
+        *slot = slot.saturating_add(1);
+        self.now.count += 1;
+    }
+
+    /// Observations in the window.
+    pub fn count(&self) -> u64 {
+        self.now.count + self.before.count
+    }
+
+    /// The latency that this share of answers does not exceed, rounded up to its bucket. `None` when
+    /// too little is known, or when so much was cancelled that the data do not reach so far.
+    pub fn quantile(&self, quantile: super::Share) -> Option<Duration> {
+        let total = self.count();
+        if total < Self::COUNT_MIN {
+            return None;
+        }
+        let survive = 1.0 - quantile.fraction();
+        #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let mut at_risk = total as f64;
+        let mut surviving = 1.0_f64;
+        for i in 0..BUCKETS {
+            let ended = f64::from(self.now.ended[i]) + f64::from(self.before.ended[i]);
+            if ended > 0.0 {
+                surviving *= 1.0 - ended / at_risk;
+                // A hair of rounding must not push a quantile into the next bucket.
+                if surviving <= survive + 1e-12 {
+                    return Some(upper(i));
+                }
+            }
+            // Censored within a bucket counts as censored at its end.
+            at_risk -= ended + f64::from(self.now.censored[i]) + f64::from(self.before.censored[i]);
+            if at_risk < 0.5 {
+                break;
+            }
+        }
+        None
+    }
+
+    fn turn(&mut self, now: Mono) {
+        let age = now.since(self.turned);
+        if age < self.half {
+            return;
+        }
+        std::mem::swap(&mut self.now, &mut self.before);
+        self.now.clear();
+        if age >= self.half * 2 {
+            self.before.clear();
+        }
+        self.turned = now;
+    }
+}
+
+fn bucket(took: Duration) -> usize {
+    let micros = u64::try_from(took.as_micros())
+        .unwrap_or(u64::MAX)
+        .min((1 << VALUE_BITS) - 1);
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "capped at 32 bits just above"
+    )]
+    let micros = micros as usize;
+    if micros < SUB {
+        return micros;
+    }
+    let octave = micros.ilog2() - SUB_BITS;
+    (octave as usize) * SUB + (micros >> octave)
+}
+
+/// The first value past the bucket.
+fn upper(bucket: usize) -> Duration {
+    let micros = if bucket < 2 * SUB {
+        bucket as u64 + 1
+    } else {
+        let octave = bucket / SUB - 1;
+        ((bucket - octave * SUB) as u64 + 1) << octave
+    };
+    Duration::from_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Share;
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Every duration falls into a bucket whose upper end is above it by at most 3.2 %.
+    #[test]
+    fn buckets_are_narrow() {
+        for micros in (0..200_000_u64).chain((1..4_000).map(|i| i * 1_000_003)) {
+            let took = Duration::from_micros(micros);
+            let up = upper(bucket(took)).as_micros();
+            let (micros, up) = (micros as f64, up as f64);
+            assert!(up > micros && up <= micros * 1.0321 + 1.0, "{micros} {up}");
+        }
+        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+    }
+
+    /// Quantiles without censoring are those of the data, within a bucket.
+    #[test]
+    fn plain_quantiles() {
+        let mut sketch = Sketch::new(Sketch::WINDOW, Mono(0));
+        assert_eq!(sketch.quantile(Share::ppm(500_000)), None);
+        for i in 1..=1000 {
+            sketch.record(ms(i), Mono(0));
+        }
+        for (ppm, true_ms) in [(500_000, 500.0), (950_000, 950.0), (990_000, 990.0)] {
+            let q = sketch.quantile(Share::ppm(ppm)).unwrap().as_secs_f64() * 1e3;
+            assert!((q / true_ms - 1.0).abs() < 0.035, "{ppm} {q}");
+        }
+    }
+
+    /// Cancelling the slow half at its threshold does not make the endpoint look faster.
+    #[test]
+    fn censored_answers_keep_the_quantile_up() {
+        let mut sketch = Sketch::new(Sketch::WINDOW, Mono(0));
+        // True latencies 1..=1000 ms, but whatever is above 900 is cancelled at 905.
+        for i in 1..=900 {
+            sketch.record(ms(i), Mono(0));
+        }
+        for _ in 901..=1000 {
+            sketch.record_censored(ms(905), Mono(0));
+        }
+        let p85 = sketch.quantile(Share::ppm(850_000)).unwrap();
+        assert!((830..=880).contains(&p85.as_millis()), "{p85:?}");
+        assert_eq!(sketch.quantile(Share::ppm(950_000)), None);
+    }
+
+    /// What is older than the window is gone.
+    #[test]
+    fn forgets() {
+        let mut sketch = Sketch::new(Duration::from_secs(10), Mono(0));
+        let at = |s: u64| Mono(s * 1_000_000_000);
+        for _ in 0..100 {
+            sketch.record(ms(1), at(0));
+        }
+        for s in 1..=14 {
+            for _ in 0..10 {
+                sketch.record(ms(100), at(s));
+            }
+        }
+        assert!(sketch.quantile(Share::ppm(100_000)).unwrap() > ms(99));
+        sketch.record(ms(7), at(1000));
+        assert_eq!(sketch.count(), 1);
+    }
+}
