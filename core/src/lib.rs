@@ -22,6 +22,7 @@ pub mod node;
 pub mod replica;
 #[cfg(feature = "server")]
 pub mod runtime;
+pub mod service;
 pub mod table;
 pub mod types;
 

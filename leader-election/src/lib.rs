@@ -1,4 +1,9 @@
-//! The leader-election pattern of Quorate.
+//! Leader election: answers bounded in time, fencing tokens, ordered hand-over.
 //!
-//! Not built yet: the crate holds its place in the workspace and exports nothing, so that nothing can
-//! be used that does not work.
+//! `machine` (pure) → `service` (async domain trait) → `api` (REST and gRPC) → container.
+//! [`service::ElectionService`] is implemented by a replica in this process and by the client of a
+//! cluster, so the same code runs embedded or remote. `docs/leases.md` holds the rule by which two
+//! processes never both believe that they lead, with its proof and its limits.
+
+pub mod machine;
+pub mod service;

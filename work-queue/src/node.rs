@@ -35,16 +35,6 @@ impl QueueService for QueueNode {
     }
 
     async fn cluster(&self) -> Result<ClusterInfo, Error> {
-        let status = self.status().borrow().clone();
-        Ok(ClusterInfo {
-            cluster_id: status.cluster.map(|id| id.to_string()).unwrap_or_default(),
-            node_id: status.node.0,
-            leader: status.leader.map(|node| node.0),
-            ready: status.ready,
-            reason: status.reason,
-            term: status.term.0,
-            commit: status.commit.0,
-            applied: status.applied.0,
-        })
+        Ok(self.status().borrow().clone().into())
     }
 }

@@ -1,0 +1,5 @@
+//! The replicated elections: pure, one command a file.
+
+pub mod types;
+
+pub use types::*;
