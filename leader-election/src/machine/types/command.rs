@@ -86,7 +86,8 @@ pub enum Command {
     /// `drain_ms` of log time, its lease is revoked (`Revoking`), and `to` follows at the holder's
     /// confirmation or d(1+ρ) later. With `drain_ms` 0 it is revoked at once. A second order replaces
     /// the first one's target and never lengthens its time. `to` is not a candidate:
-    /// `not_a_candidate`; it leads already: nothing happens. If `to` goes away while the leader drains,
+    /// `not_a_candidate`; it leads already: a hand-over that is
+    /// still draining is called off. If `to` goes away while the leader drains,
     /// the hand-over is called off; later the best candidate follows instead.
     Transfer {
         /// The election.
@@ -99,8 +100,9 @@ pub enum Command {
         token: Option<FencingToken>,
     },
     /// The holder confirms that it has drained, or that it has heard of its revocation: its leadership
-    /// ends at once and the successor is elected. It stays a candidate in good standing. A token that
-    /// is not current, or that is neither draining nor being revoked, is a no-op.
+    /// ends at once and the successor is elected. It stays a candidate in good standing (unless somebody
+    /// asked for the revocation): when nothing is draining any more, it may follow itself under a new
+    /// token. A token that is not current is a no-op.
     Drained {
         /// The election.
         election: Name,
