@@ -3,7 +3,9 @@
 //! `machine` (pure) → `service` (async domain trait) → `api` (REST and gRPC) → container.
 //! [`service::ElectionService`] is implemented by a replica in this process and by the client of a
 //! cluster, so the same code runs embedded or remote. `docs/leases.md` holds the rule by which two
-//! processes never both believe that they lead, with its proof and its limits.
+//! processes never both believe that they lead, with its proof and its limits; [`guard`] holds what a
+//! protected resource does with the fencing token.
 
+pub mod guard;
 pub mod machine;
 pub mod service;
