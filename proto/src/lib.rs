@@ -10,6 +10,12 @@
 #[path = "gen/quorate.peer.v1.rs"]
 pub mod peer;
 
+/// Leader election: package `quorate.election.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+#[path = "gen/quorate.election.v1.rs"]
+pub mod election;
+
 /// The work queue: package `quorate.queue.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
 #[rustfmt::skip]
