@@ -8,4 +8,6 @@
 
 pub mod guard;
 pub mod machine;
+#[cfg(feature = "node")]
+pub mod node;
 pub mod service;

@@ -35,7 +35,8 @@ pub struct ElectionView {
     pub changed: u64,
     /// The cluster's last revision when this was read: observe after it to miss nothing.
     pub revision: u64,
-    /// Log time when this was read.
+    /// Log time when this was read. In the acknowledgement of a renewal, that of the cluster's last
+    /// change; 0 for an election that does not exist.
     pub as_of: LogTime,
     /// Who leads; `None` when it is vacant.
     pub leader: Option<Arc<Leadership>>,
@@ -89,6 +90,21 @@ pub struct SessionView {
 }
 
 impl ElectionView {
+    /// An election that does not exist, as observers are shown it.
+    pub fn absent(election: &Name, revision: u64) -> Self {
+        Self {
+            election: election.clone(),
+            changed: 0,
+            revision,
+            as_of: LogTime::default(),
+            leader: None,
+            locked_until: None,
+            settings: Settings::default(),
+            configured: false,
+            candidates: Vec::new(),
+        }
+    }
+
     /// The leadership, if `candidate` holds it under `token`.
     pub fn held_under(&self, token: FencingToken) -> Option<&Leadership> {
         self.leader
