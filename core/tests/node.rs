@@ -260,7 +260,23 @@ async fn three_nodes_answer_from_any_survive_the_leader_and_a_restart_of_all() {
         .await;
     assert_eq!((first, again), (Ok((5, false)), Ok((5, true))));
 
+    // A caller that waits at a node that does not lead, and goes away, takes nothing.
     let leader = nodes[0].status().borrow().leader.unwrap();
+    let follower = nodes
+        .iter()
+        .find(|node| node.status().borrow().node != leader)
+        .unwrap();
+    let gone = follower.execute(
+        client(None),
+        Command::Take("left".to_owned()),
+        PATIENCE,
+        PATIENCE,
+    );
+    let waited = tokio::time::timeout(Duration::from_millis(200), gone).await;
+    assert!(waited.is_err(), "there was nothing to take");
+    assert_eq!(execute(follower, add("left", 7)).await, 7);
+    assert_eq!(follower.query("left".to_owned(), PATIENCE).await, Ok(7));
+
     let (leading, rest): (Vec<_>, Vec<_>) = nodes
         .iter()
         .partition(|node| node.status().borrow().node == leader);

@@ -135,10 +135,11 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         .filter(|(peer, _)| **peer != node)
         .map(|(peer, at)| (*peer, at.clone()))
         .collect();
+    let (peers, lines) = Peers::new(&others, &standing_seen).map_err(StartError::Config)?;
     let shared = Arc::new(Shared {
         node,
         mailbox: Arc::new(Mailbox::new(MAILBOX_MAX)),
-        peers: Peers::new(&others, standing_seen.clone()).map_err(StartError::Config)?,
+        peers,
         status: watch::channel(NodeStatus::forming(node)).0,
         events: broadcast::channel(EVENTS_MAX).0,
         permits: Semaphore::new(REQUESTS_MAX),
@@ -146,6 +147,14 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         stopping: CancellationToken::new(),
         threads: std::sync::Mutex::default(),
     });
+    for line in lines {
+        tokio::spawn(
+            shared
+                .stopping
+                .clone()
+                .run_until_cancelled_owned(line.run()),
+        );
+    }
     let handle = Node {
         shared: Arc::clone(&shared),
     };

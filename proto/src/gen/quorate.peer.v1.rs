@@ -140,10 +140,25 @@ pub struct SnapshotChunk {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotClosed {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ForwardRequest {
+/// What gathered at the sender while it was busy with the frame before.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ForwardFrame {
+    /// In the first frame of a stream only.
     #[prost(message, optional, tag = "1")]
     pub from: ::core::option::Option<Identity>,
+    #[prost(uint64, tag = "2")]
+    pub to: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub requests: ::prost::alloc::vec::Vec<ForwardRequest>,
+    /// Numbers of requests whose callers are gone.
+    #[prost(uint64, repeated, tag = "4")]
+    pub forgotten: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForwardRequest {
+    /// Names the request within its stream.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
     #[prost(uint32, tag = "2")]
     pub group: u32,
     /// How long the caller is willing to wait altogether.
@@ -171,18 +186,28 @@ pub mod forward_request {
         OpenStream(::prost::alloc::string::String),
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ForwardAnswers {
+    #[prost(message, repeated, tag = "1")]
+    pub answers: ::prost::alloc::vec::Vec<ForwardAnswer>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ForwardResponse {
+pub struct ForwardAnswer {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
     /// An encoded Result of the reply, answer or renewal.
-    #[prost(bytes = "bytes", tag = "1")]
+    #[prost(bytes = "bytes", tag = "2")]
     pub result: ::prost::bytes::Bytes,
-    #[prost(bool, tag = "2")]
-    pub replayed: bool,
-    /// Set instead when the receiver does not lead: certainly not done.
     #[prost(bool, tag = "3")]
-    pub not_leader: bool,
-    #[prost(uint64, tag = "4")]
-    pub leader_hint: u64,
+    pub replayed: bool,
+    /// Set instead of a result when nothing was done, because the receiver does not lead or refuses.
+    #[prost(message, optional, tag = "4")]
+    pub refusal: ::core::option::Option<ForwardRefusal>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForwardRefusal {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod peer_client {
@@ -329,12 +354,13 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("quorate.peer.v1.Peer", "Snapshot"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// An operation, question or renewal that reached a node which does not lead.
+        /// Operations, questions and renewals that reached a node which does not lead. The first frame names
+        /// the sender; answers come in any order.
         pub async fn forward(
             &mut self,
-            request: impl tonic::IntoRequest<super::ForwardRequest>,
+            request: impl tonic::IntoStreamingRequest<Message = super::ForwardFrame>,
         ) -> std::result::Result<
-            tonic::Response<super::ForwardResponse>,
+            tonic::Response<tonic::codec::Streaming<super::ForwardAnswers>>,
             tonic::Status,
         > {
             self.inner
@@ -349,10 +375,10 @@ pub mod peer_client {
             let path = http::uri::PathAndQuery::from_static(
                 "/quorate.peer.v1.Peer/Forward",
             );
-            let mut req = request.into_request();
+            let mut req = request.into_streaming_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("quorate.peer.v1.Peer", "Forward"));
-            self.inner.unary(req, path, codec).await
+            self.inner.streaming(req, path, codec).await
         }
     }
 }
@@ -384,11 +410,18 @@ pub mod peer_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::SnapshotChunk>>,
         ) -> std::result::Result<tonic::Response<super::SnapshotClosed>, tonic::Status>;
-        /// An operation, question or renewal that reached a node which does not lead.
+        /// Server streaming response type for the Forward method.
+        type ForwardStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ForwardAnswers, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Operations, questions and renewals that reached a node which does not lead. The first frame names
+        /// the sender; answers come in any order.
         async fn forward(
             &self,
-            request: tonic::Request<super::ForwardRequest>,
-        ) -> std::result::Result<tonic::Response<super::ForwardResponse>, tonic::Status>;
+            request: tonic::Request<tonic::Streaming<super::ForwardFrame>>,
+        ) -> std::result::Result<tonic::Response<Self::ForwardStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -602,16 +635,19 @@ pub mod peer_server {
                 "/quorate.peer.v1.Peer/Forward" => {
                     #[allow(non_camel_case_types)]
                     struct ForwardSvc<T: Peer>(pub Arc<T>);
-                    impl<T: Peer> tonic::server::UnaryService<super::ForwardRequest>
+                    impl<T: Peer> tonic::server::StreamingService<super::ForwardFrame>
                     for ForwardSvc<T> {
-                        type Response = super::ForwardResponse;
+                        type Response = super::ForwardAnswers;
+                        type ResponseStream = T::ForwardStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::ForwardRequest>,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ForwardFrame>,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -637,7 +673,7 @@ pub mod peer_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,10 +1,13 @@
 //! The network between replicas: raft messages and snapshots out ([`outgoing`]), everything in
-//! ([`server`]), requests to the leader ([`forward`]), and who is who ([`standing`]).
+//! ([`server`]), requests to the leader ([`forward`], by the [`line`] to each peer; answered by
+//! [`answer`]), and who is who ([`standing`]).
 //!
 //! Raft messages of one sender travel in one stream and keep their order; any may be lost. Snapshots
 //! and forwarded requests use a second connection, so that a heartbeat never waits behind a slice.
 
+mod answer;
 mod forward;
+mod line;
 mod outgoing;
 mod server;
 mod standing;
@@ -26,8 +29,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Flow-control window: several messages of 256 KiB are on the way to a peer at any time.
 pub(super) const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
-/// Streams of one peer at a time: every request it forwards is one.
-pub(super) const STREAMS_MAX: u32 = 65_536;
+/// Streams of one connection at a time: raft's messages, forwarded requests, snapshots, some of each
+/// left from before a break.
+pub(super) const STREAMS_MAX: u32 = 64;
 
 /// A lazily connecting channel to a peer, which notices a dead one within a few seconds.
 pub(super) fn channel(address: &str) -> Result<Channel, String> {

@@ -1,28 +1,19 @@
 //! What peers send: raft messages, snapshots, forwarded requests. The sender is checked first, always.
 
+use super::answer::{self, Answering};
 use super::{PROTOCOL, Standing};
-use crate::codec;
-use crate::error::{Code, Error};
-use crate::machine::{Machine, Op, Origin};
+use crate::machine::Machine;
 use crate::node::Node;
 use crate::node::disk::SharedSnapshots;
 use crate::node::driver::Letter;
 use crate::replica::Input;
-use crate::types::Principal;
-use quorate_proto::peer::forward_request::Request;
 use quorate_proto::peer::{
-    ForwardRequest, ForwardResponse, HelloRequest, HelloResponse, RaftClosed, RaftFrame,
-    SnapshotChunk, SnapshotClosed, peer_server,
+    ForwardFrame, HelloRequest, HelloResponse, RaftClosed, RaftFrame, SnapshotChunk,
+    SnapshotClosed, peer_server,
 };
-use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tonic::{Request as GrpcRequest, Response, Status, Streaming};
-
-/// Longest a forwarded request is worked on, whatever its caller says.
-const TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
 /// The service behind the peer port.
 pub(in crate::node) struct PeerServer<M: Machine> {
@@ -47,77 +38,6 @@ impl<M: Machine> PeerServer<M> {
     fn deliver(&self, input: Input<M>) {
         // A full mailbox loses the message, as the network may.
         let _ = self.node.shared.mailbox.offer(Letter::Input(input));
-    }
-
-    async fn answer(
-        &self,
-        request: Request,
-        wait: Duration,
-        deadline: Instant,
-    ) -> Result<ForwardResponse, Status> {
-        Ok(match request {
-            Request::Op(bytes) => {
-                let op: Op<M::Command> =
-                    codec::decode(&bytes).map_err(|error| unreadable(&error))?;
-                if matches!(op.origin, Origin::Leader(_)) {
-                    return Err(Status::permission_denied("only a leader speaks for itself"));
-                }
-                match self.node.propose_here(op, wait, deadline).await {
-                    Ok((reply, replayed)) => ForwardResponse {
-                        replayed,
-                        ..encoded::<_>(&Ok::<_, Error>(reply))
-                    },
-                    Err(error) => refused::<M::Reply>(error),
-                }
-            }
-            Request::OpenStream(principal) => {
-                match self
-                    .node
-                    .open_stream_here(Principal(principal.into()), deadline)
-                    .await
-                {
-                    Ok(stream) => encoded(&Ok::<_, Error>(stream)),
-                    Err(error) => refused::<u64>(error),
-                }
-            }
-            Request::Query(bytes) => {
-                let query = codec::decode(&bytes).map_err(|error| unreadable(&error))?;
-                match self.node.query_here(query, deadline).await {
-                    Ok(answer) => encoded(&Ok::<_, Error>(answer)),
-                    Err(error) => refused::<M::Answer>(error),
-                }
-            }
-            Request::Renewal(bytes) => {
-                let renewal = codec::decode(&bytes).map_err(|error| unreadable(&error))?;
-                match self.node.renew_here(renewal, deadline).await {
-                    Ok(renewed) => encoded(&Ok::<_, Error>(renewed)),
-                    Err(error) => refused::<M::Renewed>(error),
-                }
-            }
-        })
-    }
-}
-
-fn unreadable(error: &codec::CodecError) -> Status {
-    Status::invalid_argument(format!("the request cannot be read: {error}"))
-}
-
-fn encoded<T: Serialize>(result: &Result<T, Error>) -> ForwardResponse {
-    ForwardResponse {
-        result: codec::encode(result).into(),
-        ..ForwardResponse::default()
-    }
-}
-
-/// `no_quorum` means certainly not done, so the node that asked may look for the leader elsewhere.
-fn refused<T: Serialize>(error: Error) -> ForwardResponse {
-    if error.code == Code::NoQuorum {
-        ForwardResponse {
-            not_leader: true,
-            ..ForwardResponse::default()
-        }
-    } else {
-        encoded(&Err::<T, _>(error))
     }
 }
 
@@ -224,19 +144,20 @@ impl<M: Machine> peer_server::Peer for PeerServer<M> {
         Ok(Response::new(SnapshotClosed {}))
     }
 
+    type ForwardStream = Answering;
+
     async fn forward(
         &self,
-        request: GrpcRequest<ForwardRequest>,
-    ) -> Result<Response<ForwardResponse>, Status> {
-        let request = request.into_inner();
-        self.standing.borrow().admit(request.from.as_ref(), None)?;
-        let inner = request
-            .request
-            .ok_or_else(|| Status::invalid_argument("the forwarded request is empty"))?;
-        let timeout = Duration::from_millis(request.timeout_ms).min(TIMEOUT_MAX);
-        let wait = Duration::from_millis(request.wait_ms).min(timeout);
-        self.answer(inner, wait, Instant::now() + timeout)
-            .await
-            .map(Response::new)
+        request: GrpcRequest<Streaming<ForwardFrame>>,
+    ) -> Result<Response<Answering>, Status> {
+        let mut frames = request.into_inner();
+        let head = frames
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+        self.standing
+            .borrow()
+            .admit(head.from.as_ref(), Some(head.to))?;
+        Ok(Response::new(answer::stream(self.node.clone(), frames)))
     }
 }
