@@ -169,6 +169,7 @@ impl<M: Machine> Driver<M> {
                 }
             }
             Output::Status(status) => {
+                self.tell(&status);
                 self.status.send_modify(|node| {
                     node.state = NodeState::Running;
                     node.leader = status.leader;
@@ -184,6 +185,26 @@ impl<M: Machine> Driver<M> {
             Output::Fatal(reason) => return Some(reason),
         }
         None
+    }
+}
+
+impl<M: Machine> Driver<M> {
+    /// A line a change of leader: the first thing one asks for when something was slow.
+    fn tell(&self, status: &crate::replica::Status) {
+        let before = self.status.borrow();
+        if (before.term, before.leader) == (status.term, status.leader) {
+            return;
+        }
+        match status.leader {
+            Some(leader) if leader == before.node => {
+                tracing::info!(term = status.term.0, "this node leads");
+            }
+            Some(leader) => tracing::info!(term = status.term.0, leader = leader.0, "following"),
+            None if before.leader.is_some() => {
+                tracing::warn!(term = status.term.0, "no leader");
+            }
+            None => {}
+        }
     }
 }
 

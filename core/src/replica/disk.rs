@@ -2,7 +2,8 @@
 //!
 //! A follower may answer only when what the answer stands for is synced; so raft's messages of a turn
 //! are held until the write of that turn, and every write before it, is on disk. A turn that writes
-//! nothing but answers while a write is under way waits for that one.
+//! nothing but answers while a write is under way waits for that one. Answers to heartbeats alone stand
+//! for nothing on disk but the term.
 
 use crate::types::Mono;
 use raft::eraftpb::Message;
@@ -74,6 +75,13 @@ impl Tickets {
         done
     }
 
+    /// Whether the write of `ticket` is on disk.
+    pub(super) fn is_done(&self, ticket: u64) -> bool {
+        self.outstanding
+            .front()
+            .is_none_or(|first| first.ticket > ticket)
+    }
+
     /// Whether anything is on its way.
     pub(super) fn is_empty(&self) -> bool {
         self.outstanding.is_empty()
@@ -116,7 +124,9 @@ mod tests {
         assert!(tickets.follow(held(3)).is_none());
         assert_eq!(tickets.write(Mono(20), held(4)), 2);
         assert_eq!(tickets.age(Mono(30)), Duration::from_nanos(20));
+        assert!(tickets.is_done(0) && !tickets.is_done(1));
         assert_eq!(readies(&tickets.done(1)), vec![2, 3]);
+        assert!(tickets.is_done(1) && !tickets.is_done(2));
         assert_eq!(tickets.age(Mono(30)), Duration::from_nanos(10));
         assert_eq!(readies(&tickets.done(2)), vec![4]);
         assert!(tickets.is_empty());

@@ -33,6 +33,8 @@ pub struct Replica<M: Machine> {
     pub(super) tickets: Tickets,
     /// The hard state of the last write that was handed out.
     pub(super) written: HardState,
+    /// The write that carries its term and vote.
+    pub(super) vital: u64,
     pub(super) pending: Pending<M::Command>,
     pub(super) lines: Lines<M::Command>,
     pub(super) reads: Reads<M>,
@@ -126,6 +128,7 @@ impl<M: Machine> Replica<M> {
             peers,
             tickets: Tickets::default(),
             written: hard_state,
+            vital: 0,
             pending: Pending::default(),
             lines: Lines::default(),
             reads,

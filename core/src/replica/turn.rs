@@ -7,7 +7,7 @@ use super::wire;
 use crate::machine::Machine;
 use crate::types::{LogIndex, NodeId, Now, Term};
 use raft::Ready;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Message, MessageType};
 
 /// Readies of one turn, so that inputs are taken in between even while a log is replayed.
 const READIES_PER_TURN: usize = 8;
@@ -47,10 +47,12 @@ impl<M: Machine> Replica<M> {
         for state in ready.take_read_states() {
             self.reads.confirm(&state.request_ctx, state.index);
         }
-        let immediate = ready.take_messages();
+        let mut immediate = ready.take_messages();
+        let (answers, messages) = self.split(ready.take_persisted_messages());
+        immediate.extend(answers);
         let mut held = Held {
             ready: Some(number),
-            messages: ready.take_persisted_messages(),
+            messages,
             installed: None,
         };
         let mut write = Write {
@@ -84,6 +86,18 @@ impl<M: Machine> Replica<M> {
         self.apply(now, committed);
     }
 
+    /// Answers to heartbeats, and all else. An answer stands for "I am in your term" and for nothing in
+    /// the log, so once the term is on disk it waits for no write: a follower whose disk is slow stays
+    /// in touch, and reads are confirmed at the speed of the network.
+    fn split(&self, messages: Vec<Message>) -> (Vec<Message>, Vec<Message>) {
+        let current = self.hard_state();
+        let durable = (current.term, current.vote) == (self.written.term, self.written.vote)
+            && self.tickets.is_done(self.vital);
+        messages.into_iter().partition(|message| {
+            durable && message.get_msg_type() == MessageType::MsgHeartbeatResponse
+        })
+    }
+
     /// Hands out the write of a ready, if there is anything to write. A commit index alone is not:
     /// losing it costs nothing, so it goes with the next write. Gives back what need not wait at all.
     fn persist(&mut self, now: Now, ready: &Ready, mut write: Write, held: Held) -> Option<Held> {
@@ -99,6 +113,9 @@ impl<M: Machine> Replica<M> {
         write.hard_state = Some(current);
         self.written = current;
         let ticket = self.tickets.write(now.mono, held);
+        if vital {
+            self.vital = ticket;
+        }
         self.out.push(Output::Persist { ticket, write });
         None
     }

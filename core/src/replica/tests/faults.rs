@@ -123,6 +123,37 @@ fn a_leader_whose_disk_hangs_steps_down_and_another_takes_over() {
     cluster.assert_healthy();
 }
 
+/// A follower answers heartbeats while its disk is at work: with disks slower than an election timeout
+/// the leader stays, and reads do not wait for any disk.
+#[test]
+fn slow_disks_cost_no_leader_and_delay_no_read() {
+    let mut cluster = Cluster::new(3, 31);
+    let leader = cluster.elect();
+    cluster.run(100);
+    let term = |cluster: &Cluster| cluster.nodes[leader].status.as_ref().unwrap().term;
+    let elected_in = term(&cluster);
+    for node in 0..3 {
+        // Longer than a leader waits to hear of a majority, shorter than it waits for its own disk.
+        cluster.nodes[node].disk_delay = 250_000_000;
+    }
+    for _ in 0..5 {
+        let write = cluster.propose(leader, add(), None);
+        cluster.run(30);
+        let read = cluster.query(leader, "a");
+        cluster.run(50);
+        assert!(
+            cluster.outcomes.contains_key(&read),
+            "reads wait for no disk"
+        );
+        assert!(!cluster.outcomes.contains_key(&write), "writes do");
+        cluster.run(900);
+        assert!(cluster.outcomes.contains_key(&write));
+    }
+    assert_eq!(cluster.leader(), Some(leader));
+    assert_eq!(term(&cluster), elected_in, "no election was held");
+    cluster.assert_healthy();
+}
+
 #[test]
 fn a_single_node_whose_disk_hangs_comes_back_when_it_has_caught_up() {
     let mut cluster = Cluster::new(1, 26);
