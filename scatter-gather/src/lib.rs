@@ -1,6 +1,8 @@
 //! Scatter/gather: one request goes to every shard at once, one truthful answer comes back in time.
 //!
 //! `gather` (pure, one machine a request) → the driver on tokio → library and containers. The same
-//! engine runs in all of them and in the simulator, so a policy is tested once.
+//! [`gather::Gather`] runs in all of them and in the simulator, so a policy is tested once.
 
 pub mod gather;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;

@@ -47,7 +47,8 @@ pub enum Input {
         /// Bytes so far, all pieces together.
         bytes: u64,
     },
-    /// A successful answer has arrived whole, trailers included, and is staged by the shell.
+    /// A successful answer has arrived whole, trailers included, and is staged by the shell, until
+    /// this step's outputs are carried out: unless one of them accepts it, it is dropped then.
     Reply {
         /// The attempt.
         attempt: AttemptId,

@@ -1,6 +1,6 @@
 //! The gather engine: one pure machine for one request.
 //!
-//! A shell feeds [`Input`]s to a `Gather` and carries out the [`Output`]s in order; the engine has
+//! A shell feeds [`Input`]s to a [`Gather`] and carries out the [`Output`]s in order; the engine has
 //! no clock, no randomness, no I/O and no bytes of any answer. Equal inputs give equal outputs.
 //!
 //! ```text
@@ -21,17 +21,19 @@
 //! - planned = merged + failed + timed_out + skipped + unneeded.
 //! - `complete` only if every planned shard was merged whole; zero merged is an error.
 //! - [`Output::Finish`] comes exactly once, at the latest with the first input at or after the
-//!   cutoff (deadline minus merge reserve).
+//!   cutoff (deadline minus merge reserve) by which the merger has answered for what it holds.
 //! - Whatever arrives for an attempt that no longer counts is ignored and counted.
 
 mod accounting;
 mod budget;
+mod engine;
 mod hedge;
 mod ids;
 mod input;
 mod nested;
 mod output;
 mod plan;
+pub mod planted;
 mod policy;
 mod quarantine;
 mod reason;
@@ -39,6 +41,7 @@ mod sketch;
 
 pub use accounting::{Accounting, Counts, Effort, Failure, Fate, Outcome, ShardReport, Verdict};
 pub use budget::{Budget, Budgets};
+pub use engine::Gather;
 pub use hedge::{HedgePolicy, Trigger};
 pub use ids::{AttemptId, Replica, ReplicaSet, ShardIndex};
 pub use input::{Input, Told};
@@ -49,3 +52,6 @@ pub use policy::{Coverage, Policy, Share};
 pub use quarantine::Quarantine;
 pub use reason::Reason;
 pub use sketch::Sketch;
+
+#[cfg(test)]
+mod tests;

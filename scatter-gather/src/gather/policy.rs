@@ -13,7 +13,7 @@
 //! | `first` alone | that many shards | as soon as it is met |
 //! | `first` with floors | those | when that many are merged |
 //! | `until_deadline` | one shard, or the other floors | never early |
-//! | required shards | those, besides the above | alone: never early |
+//! | required shards | those, besides the above | – |
 
 use std::time::Duration;
 
