@@ -3,6 +3,14 @@
 //! `gather` (pure, one machine a request) → the driver on tokio → library and containers. The same
 //! [`gather::Gather`] runs in all of them and in the simulator, so a policy is tested once.
 
+#[cfg(feature = "client")]
+pub mod definition;
 pub mod gather;
+#[cfg(feature = "client")]
+pub mod merge;
+#[cfg(feature = "client")]
+pub mod pool;
+#[cfg(feature = "client")]
+pub mod root;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -1,0 +1,137 @@
+//! One call, as data, and how its answer is read.
+
+use super::admission::{Admission, Held};
+use crate::gather::Reason;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::sync::Arc;
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// Path and query at the target, beginning with a slash.
+    pub path: Arc<str>,
+    /// Headers, without `Host` and `Content-Length`.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// Longest answer in bytes.
+    pub reply_bytes: u64,
+}
+
+/// A whole answer, whatever its status.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Bytes,
+    /// What came after the body.
+    pub trailers: Option<HeaderMap>,
+    /// Keeps the room its body takes.
+    pub held: Held,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct CallError {
+    /// For the account.
+    pub reason: Reason,
+    /// The leaf asked for less load.
+    pub pushback: bool,
+    /// For people.
+    pub detail: String,
+}
+
+impl CallError {
+    /// A failure without pushback.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            pushback: false,
+            detail: detail.into(),
+        }
+    }
+
+    /// What a failure of the connection means.
+    pub(super) fn of(error: &hyper::Error) -> Self {
+        let reason = if error.is_incomplete_message() || error.is_body_write_aborted() {
+            Reason::Truncated
+        } else if error.is_parse() {
+            Reason::Nonsense
+        } else {
+            Reason::Reset
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+/// Reads a body whole, within its bound and the process's.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    reply_bytes: u64,
+    admission: &Arc<Admission>,
+) -> Result<(Bytes, Option<HeaderMap>, Held), CallError> {
+    let too_large = || {
+        CallError::new(
+            Reason::TooLarge,
+            format!("the answer is over {reply_bytes} bytes (limits.reply_bytes)"),
+        )
+    };
+    let announced: Option<u64> = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    if announced.is_some_and(|bytes| bytes > reply_bytes) {
+        return Err(too_large());
+    }
+    let mut held = Held::default();
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    let mut trailers = None;
+    let mut bytes = 0_u64;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match CallError::of(&error) {
+            // The head has come; whatever ends the body before its end has cut it.
+            cut if cut.reason == Reason::Reset => CallError::new(Reason::Truncated, cut.detail),
+            other => other,
+        })?;
+        match frame.into_data() {
+            Ok(data) => {
+                bytes += data.len() as u64;
+                if bytes > reply_bytes {
+                    return Err(too_large());
+                }
+                admission.reserve(&mut held, data.len()).map_err(|reason| {
+                    CallError::new(reason, "this process holds too many bytes of answers")
+                })?;
+                // Most answers are one frame, which then is the body without a copy.
+                if first.is_empty() && whole.is_empty() {
+                    first = data;
+                } else {
+                    if whole.is_empty() {
+                        whole.extend_from_slice(&first);
+                        first = Bytes::new();
+                    }
+                    whole.extend_from_slice(&data);
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    let body = if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    };
+    Ok((body, trailers, held))
+}

@@ -1,0 +1,331 @@
+//! What a request comes to: a result, and the truth about it.
+
+use super::fanout::Fanout;
+use crate::gather::{Counts, Failure, Fate, Outcome};
+use crate::merge::Merged;
+use crate::pool::Replicas;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use quorate_core::error::{Code, Error};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Shards that a refusal names.
+const NAMED_MAX: usize = 5;
+
+/// An answer with its account.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The merged body.
+    pub merged: Merged,
+    /// Every planned shard was merged whole.
+    pub complete: bool,
+    /// The map it was made by.
+    pub map: MapLine,
+    /// Direct shards by fate.
+    pub counts: Counts,
+    /// Leaves of the whole tree by fate.
+    pub leaves: Counts,
+    /// The leaves that are in the result.
+    pub covered: Vec<CoveredLine>,
+    /// Shard by shard.
+    pub shards: Vec<ShardLine>,
+    /// Call by call.
+    pub attempts: Vec<AttemptLine>,
+    /// Hedges that were sent.
+    pub hedges: u32,
+    /// Retries that were sent.
+    pub retries: u32,
+    /// Extra calls that the budget denied.
+    pub denied: u32,
+    /// Many shards were late together, so that hedging stopped.
+    pub late_together: bool,
+    /// A leaf asked for less load, so that hedging stopped.
+    pub pushback: bool,
+    /// From the request to the end of gathering.
+    pub elapsed: Duration,
+    /// Status of HTTP, by the definition.
+    pub status: u16,
+}
+
+/// A map and its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapLine {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+}
+
+/// One shard of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardLine {
+    /// Its id.
+    pub shard: String,
+    /// `merged`, `failed`, `timed_out`, `skipped` or `unneeded`.
+    pub outcome: String,
+    /// Why, unless it was merged.
+    pub reason: Option<String>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// It was merged, and its own answer was partial.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    /// Who gave the merged answer, or was asked last.
+    pub replica: Option<String>,
+    /// Calls that were sent.
+    pub attempts: u8,
+    /// Until this fate.
+    pub elapsed_ms: f64,
+}
+
+/// One call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AttemptLine {
+    /// The shard, by its place in the answer's list.
+    pub index: usize,
+    /// `primary`, `hedge` or `retry`.
+    pub kind: &'static str,
+    /// Who was chosen.
+    pub replica: Option<String>,
+    /// When it was sent, from the start; absent: it was not.
+    pub sent_us: Option<u64>,
+    /// How long it took.
+    pub took_us: Option<u64>,
+    /// `merged`, `cancelled`, `not_sent`, or the reason of its failure.
+    pub outcome: String,
+    /// Why, in words.
+    pub detail: Option<String>,
+}
+
+/// Leaves of a map that a result covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoveredLine {
+    /// The map.
+    pub map: String,
+    /// Its version.
+    pub version: u64,
+    /// Ids of shards.
+    pub shards: Vec<String>,
+}
+
+/// How many of what fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafCounts {
+    /// All.
+    pub planned: u64,
+    /// In the result.
+    pub merged: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Out of time.
+    pub timed_out: u64,
+    /// Never asked.
+    pub skipped: u64,
+    /// Not needed.
+    pub unneeded: u64,
+}
+
+impl From<Counts> for LeafCounts {
+    fn from(counts: Counts) -> Self {
+        Self {
+            planned: counts.planned,
+            merged: counts.merged,
+            failed: counts.failed,
+            timed_out: counts.timed_out,
+            skipped: counts.skipped,
+            unneeded: counts.unneeded,
+        }
+    }
+}
+
+/// The written form of an answer with its account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The result, if it is JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Box<RawValue>>,
+    /// The result, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_base64: Option<String>,
+    /// Its content type, if it is not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Every planned shard was merged whole.
+    pub complete: bool,
+    /// Shard by shard.
+    pub shards: Vec<ShardLine>,
+    /// The map.
+    pub map: MapLine,
+    /// Leaves of the whole tree.
+    pub leaves: LeafCounts,
+    /// The leaves in the result.
+    pub covered: Vec<CoveredLine>,
+    /// Until the end of gathering.
+    pub elapsed_ms: f64,
+}
+
+impl Answer {
+    pub(super) fn new(
+        fanout: &Fanout,
+        ids: &[Arc<str>],
+        replicas: &[Arc<Replicas>],
+        outcome: &Outcome,
+        merged: Merged,
+        attempts: Vec<AttemptLine>,
+        details: &[Option<String>],
+    ) -> Self {
+        let accounting = &outcome.accounting;
+        let effort = &accounting.effort;
+        let complete = outcome.complete();
+        let lines = accounting.shards.iter().enumerate().map(|(i, report)| {
+            let replica = report.replica.and_then(|replica| {
+                let target = replicas[i].targets().get(usize::from(replica.0))?;
+                Some(target.url().to_string())
+            });
+            let merged = report.fate == Fate::Merged;
+            ShardLine {
+                shard: ids[i].to_string(),
+                outcome: report.fate.as_str().to_owned(),
+                reason: report.reason.map(|reason| reason.as_str().to_owned()),
+                detail: details[i].clone().filter(|_| !merged),
+                partial: report.partial,
+                replica,
+                attempts: report.attempts,
+                elapsed_ms: report.elapsed.as_secs_f64() * 1e3,
+            }
+        });
+        let shards: Vec<ShardLine> = lines.collect();
+        let own = shards.iter().filter(|line| line.outcome == "merged");
+        let mut covered = vec![CoveredLine {
+            map: accounting.map.name.to_string(),
+            version: accounting.map.version,
+            shards: own.map(|line| line.shard.clone()).collect(),
+        }];
+        covered.extend(accounting.covered.iter().map(|covered| CoveredLine {
+            map: covered.map.name.to_string(),
+            version: covered.map.version,
+            shards: covered.shards.iter().map(ToString::to_string).collect(),
+        }));
+        Self {
+            merged,
+            complete,
+            map: MapLine {
+                name: accounting.map.name.to_string(),
+                version: accounting.map.version,
+            },
+            counts: accounting.counts,
+            leaves: accounting.leaves,
+            covered,
+            shards,
+            attempts,
+            hedges: effort.hedges,
+            retries: effort.retries,
+            denied: effort.denied,
+            late_together: effort.late_together,
+            pushback: effort.pushback,
+            elapsed: outcome.elapsed,
+            status: if complete {
+                200
+            } else {
+                fanout.spec().partial_status
+            },
+        }
+    }
+
+    /// `planned=3;merged=2;…`, as the header `Quorate-Shards` has it.
+    pub fn shards_header(&self) -> String {
+        let counts = &self.counts;
+        format!(
+            "planned={};merged={};failed={};timed_out={};skipped={};unneeded={}",
+            counts.planned,
+            counts.merged,
+            counts.failed,
+            counts.timed_out,
+            counts.skipped,
+            counts.unneeded
+        )
+    }
+
+    /// The answer with its account in one document.
+    pub fn envelope(&self) -> Envelope {
+        let text = std::str::from_utf8(&self.merged.body).ok();
+        let json = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
+        let is_json = self
+            .merged
+            .content_type
+            .as_deref()
+            .is_none_or(|given| given.contains("json"));
+        let (result, result_base64) = match json {
+            Some(json) if is_json => (Some(json), None),
+            _ => (None, Some(STANDARD.encode(&self.merged.body))),
+        };
+        Envelope {
+            content_type: self
+                .merged
+                .content_type
+                .as_deref()
+                .filter(|_| result.is_none())
+                .map(str::to_owned),
+            result,
+            result_base64,
+            complete: self.complete,
+            shards: self.shards.clone(),
+            map: self.map.clone(),
+            leaves: self.leaves.into(),
+            covered: self.covered.clone(),
+            elapsed_ms: self.elapsed.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+/// Why there is no answer, with the first shards at fault.
+pub(super) fn refused(
+    failure: Failure,
+    outcome: &Outcome,
+    ids: &[Arc<str>],
+    details: &[Option<String>],
+) -> Error {
+    let counts = &outcome.accounting.counts;
+    let mut told = format!("{} of {} shards answered", counts.merged, counts.planned);
+    let lost = outcome.accounting.shards.iter().enumerate();
+    let lost = lost.filter(|(_, report)| matches!(report.fate, Fate::Failed | Fate::TimedOut));
+    for (n, (i, report)) in lost.clone().enumerate().take(NAMED_MAX) {
+        let reason = report.reason.map_or("?", |reason| reason.as_str());
+        let _ = write!(
+            told,
+            "{} shard {}: {reason} after {} attempts",
+            if n == 0 { ";" } else { "," },
+            ids[i],
+            report.attempts
+        );
+        if let Some(detail) = &details[i] {
+            let _ = write!(told, " ({})", detail.chars().take(200).collect::<String>());
+        }
+    }
+    let more = lost.count().saturating_sub(NAMED_MAX);
+    if more > 0 {
+        let _ = write!(told, ", and {more} more");
+    }
+    match failure {
+        Failure::InsufficientShards => Error::new(
+            Code::InsufficientShards,
+            format!("too few for the policy: {told}. GET …/targets shows the replicas' health"),
+        ),
+        Failure::DeadlineExceeded => Error::new(
+            Code::DeadlineExceeded,
+            format!("not enough in time: {told}. Raise timeout_ms, or let the policy accept less"),
+        ),
+        Failure::Canary => Error::new(
+            Code::InsufficientShards,
+            format!(
+                "the shards asked first did not live through it, so the others were not asked: {told}"
+            ),
+        ),
+        Failure::Cancelled => Error::new(Code::DeadlineExceeded, "the caller went away"),
+    }
+}
