@@ -111,7 +111,12 @@ fn client(settings: &Settings, servers: Vec<String>) -> Outcome<Client> {
         .as_deref()
         .map(token)
         .transpose()?;
-    Client::new(&Config { servers, token }).map_err(|error| Failure::config(error.to_string()))
+    Client::new(&Config {
+        servers,
+        token,
+        tls: settings.upstream(),
+    })
+    .map_err(|error| Failure::config(error.to_string()))
 }
 
 /// The token in the first line of a file.

@@ -13,6 +13,7 @@ mod confirm;
 mod connect;
 mod context;
 mod errors;
+mod init;
 mod output;
 mod paging;
 mod parse;
@@ -31,6 +32,9 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     // The worker agent starts this program again as the supervisor of a command.
     if let Some(exit) = supervisor::intercept() {
+        return exit;
+    }
+    if let Some(exit) = init::intercept() {
         return exit;
     }
     let cli = args::Cli::parse();

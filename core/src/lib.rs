@@ -6,7 +6,7 @@
 //! `log`, `node` and `runtime` act. See ARCHITECTURE.md for the map.
 //!
 //! Features: none (the default) gives what a client needs; `replica` adds consensus, the log on disk
-//! and the peer transport; `server` adds the container runtime.
+//! and the peer transport; `server` adds the container runtime; `tls`, part of both, secures connections.
 
 pub mod clock;
 pub mod codec;
@@ -24,6 +24,8 @@ pub mod replica;
 pub mod runtime;
 pub mod service;
 pub mod table;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod types;
 
 pub use error::{Code, Error};

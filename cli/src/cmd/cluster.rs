@@ -1,5 +1,6 @@
 //! `quorate cluster status`: every node that the settings name, as it sees itself.
 
+use super::certs::Certs;
 use crate::connect;
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
@@ -10,7 +11,7 @@ use quorate_core::runtime::{Pattern, Settings};
 use quorate_work_queue::service::{ClusterInfo, QueueService};
 use std::time::Duration;
 
-/// Look at the cluster
+/// Look at the cluster, make its certificates
 #[derive(Debug, Args)]
 pub(crate) struct Cluster {
     #[command(subcommand)]
@@ -20,6 +21,7 @@ pub(crate) struct Cluster {
 #[derive(Debug, Subcommand)]
 enum Command {
     Status(Status),
+    Certs(Certs),
 }
 
 /// Ask every server for its role, term, leader and log; exits 69 unless a leader is known and ready
@@ -38,6 +40,7 @@ impl Cluster {
     pub(crate) fn run(self, context: Context) -> Outcome {
         match self.command {
             Command::Status(args) => context.block_on(status(args, context)),
+            Command::Certs(args) => args.run(context),
         }
     }
 }

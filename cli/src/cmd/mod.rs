@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod certs;
 mod cluster;
 mod completions;
 mod config;
@@ -9,6 +10,7 @@ mod dev;
 mod healthcheck;
 mod jobs;
 mod queue;
+mod run;
 mod serve;
 mod sidecar;
 mod submit;
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     Sidecar(sidecar::Sidecar),
     Dev(dev::Dev),
     Work(work::Work),
+    Run(run::Run),
     Submit(submit::Submit),
     Queue(queue::Queue),
     Jobs(jobs::Jobs),
@@ -44,6 +47,7 @@ impl Command {
             Self::Sidecar(sidecar) => sidecar.run(),
             Self::Dev(dev) => dev.run(context),
             Self::Work(work) => work.run(context),
+            Self::Run(run) => run.run(),
             Self::Submit(submit) => submit.run(context),
             Self::Queue(queue) => queue.run(context),
             Self::Jobs(jobs) => jobs.run(context),

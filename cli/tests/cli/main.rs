@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod bench;
+mod canary;
+mod chain;
 mod commands;
 mod support;

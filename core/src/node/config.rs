@@ -1,6 +1,7 @@
 //! How a node is set up, and why it could not be.
 
 use crate::log::LogError;
+use crate::tls::CertFiles;
 use crate::types::NodeId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub struct Config {
     pub peers: BTreeMap<NodeId, String>,
     /// Where to listen for peers; not needed by a single node.
     pub peer_listen: Option<SocketAddr>,
+    /// Certificate, key and authority for the connections between replicas; `None` leaves them in the clear.
+    pub peer_tls: Option<CertFiles>,
     /// Where to keep the log. `None` keeps it in memory: it is gone with the process.
     pub data_dir: Option<PathBuf>,
     /// What to do when the node must not go on.
@@ -42,6 +45,7 @@ impl Config {
             node: NodeId(1),
             peers: BTreeMap::from([(NodeId(1), String::new())]),
             peer_listen: None,
+            peer_tls: None,
             data_dir: None,
             on_fatal: OnFatal::Stop,
             tick: Duration::from_millis(50),

@@ -8,7 +8,7 @@
 //! A node whose disk is not in the configuration of a formed cluster was wiped or is foreign: it must
 //! not vote, because its predecessor may have acknowledged what it has forgotten (Ongaro 2014, 4).
 
-use super::peers::{Standing, channel, cluster_from_wire, member_from_wire};
+use super::peers::{Links, Standing, cluster_from_wire, member_from_wire, why};
 use crate::replica::Member;
 use crate::types::{ClusterId, NodeId};
 use quorate_proto::peer::HelloResponse;
@@ -49,12 +49,13 @@ enum Round {
 pub(super) async fn form(
     standing: &watch::Receiver<Standing>,
     addresses: &BTreeMap<NodeId, String>,
+    links: &Links,
     mut waiting: impl FnMut(&str),
 ) -> Result<Formed, String> {
     let me = standing.borrow().clone();
     let mut channels = BTreeMap::new();
     for (node, address) in addresses.iter().filter(|(node, _)| **node != me.me.node) {
-        channels.insert(*node, channel(address)?);
+        channels.insert(*node, links.channel(*node, address)?);
     }
     let mut last = String::new();
     loop {
@@ -83,7 +84,7 @@ async fn ask_all(me: &Standing, channels: &BTreeMap<NodeId, Channel>) -> Answers
         {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) if status.code() == tonic::Code::Unavailable => {
-                Err("cannot be reached".to_owned())
+                Err(format!("cannot be reached ({})", why(&status)))
             }
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(_) => Err("does not answer".to_owned()),

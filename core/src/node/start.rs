@@ -8,13 +8,14 @@ use super::forming;
 use super::handle::{Node, REQUESTS_MAX, Shared};
 use super::incoming;
 use super::mailbox::Mailbox;
-use super::peers::{self, Outgoing, OutgoingEnds, PeerServer, Peers, Standing};
+use super::peers::{self, Links, Outgoing, OutgoingEnds, PeerServer, Peers, Standing};
 use super::requests::Waiters;
 use super::status::{NodeState, NodeStatus};
 use crate::clock;
 use crate::log::{self, Disk, Identity, Log, RealDisk, SimDisk};
 use crate::machine::Machine;
 use crate::replica::{Boot, Input, Member, Replica};
+use crate::tls::peer::PeerTls;
 use crate::types::{ClusterId, DiskId, GroupId, NodeId};
 use quorate_proto::peer::peer_server;
 use std::collections::BTreeMap;
@@ -111,6 +112,16 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         let disk = disk.clone();
         blocking(move || open(&disk, node)).await?
     };
+    let tls = match &config.peer_tls {
+        Some(files) if config.peers.len() > 1 => {
+            let opened = PeerTls::open(files, node);
+            Some(Arc::new(
+                opened.map_err(|error| StartError::Config(error.to_string()))?,
+            ))
+        }
+        _ => None,
+    };
+    let links = Links::new(tls.clone());
     let listener = match config.peer_listen {
         Some(address) if config.peers.len() > 1 => Some(
             TcpListener::bind(address)
@@ -135,7 +146,7 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         .filter(|(peer, _)| **peer != node)
         .map(|(peer, at)| (*peer, at.clone()))
         .collect();
-    let (peers, lines) = Peers::new(&others, &standing_seen).map_err(StartError::Config)?;
+    let (peers, lines) = Peers::new(&others, &links, &standing_seen).map_err(StartError::Config)?;
     let shared = Arc::new(Shared {
         node,
         mailbox: Arc::new(Mailbox::new(MAILBOX_MAX)),
@@ -163,6 +174,7 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         serve_peers(
             &handle,
             listener,
+            tls,
             standing_seen.clone(),
             Arc::clone(&snapshots),
         );
@@ -175,6 +187,7 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         log,
         recovered,
         others,
+        links,
         snapshots,
     };
     if opened.identity.cluster.is_some() {
@@ -212,6 +225,7 @@ struct Opened<D: Disk> {
     log: Log<D>,
     recovered: log::Recovered,
     others: BTreeMap<NodeId, String>,
+    links: Links,
     snapshots: SharedSnapshots,
 }
 
@@ -236,9 +250,14 @@ async fn form_and_run<M: Machine, D: Disk>(
     standing: watch::Sender<Standing>,
 ) -> Result<(), String> {
     let status = &node.shared.status;
-    let formed = forming::form(&standing.subscribe(), &opened.others, |reason| {
-        status.send_modify(|status| status.reason = reason.to_owned());
-    })
+    let formed = forming::form(
+        &standing.subscribe(),
+        &opened.others,
+        &opened.links,
+        |reason| {
+            status.send_modify(|status| status.reason = reason.to_owned());
+        },
+    )
     .await?;
     tracing::info!(cluster = %formed.cluster, members = formed.members.len(), "the cluster is formed");
     let opened = adopt(opened, &standing, formed)
@@ -283,6 +302,7 @@ async fn run<M: Machine, D: Disk>(
         log,
         recovered,
         others,
+        links,
         snapshots,
     } = opened;
     let shared = &node.shared;
@@ -326,7 +346,11 @@ async fn run<M: Machine, D: Disk>(
     };
 
     let (outgoing, ends) = Outgoing::new(others.keys().copied());
-    spawn_senders(node, ends, &others, standing, Arc::clone(&snapshots));
+    let ways = Ways {
+        others: &others,
+        links: &links,
+    };
+    spawn_senders(node, ends, &ways, standing, Arc::clone(&snapshots));
     let (completions, mut completed) =
         mpsc::unbounded_channel::<Vec<super::requests::Completion<M>>>();
     tokio::spawn(async move {
@@ -378,29 +402,43 @@ async fn run<M: Machine, D: Disk>(
     Ok(())
 }
 
+/// The way to every other node.
+struct Ways<'a> {
+    others: &'a BTreeMap<NodeId, String>,
+    links: &'a Links,
+}
+
 fn spawn_senders<M: Machine>(
     node: &Node<M>,
     ends: OutgoingEnds,
-    others: &BTreeMap<NodeId, String>,
+    ways: &Ways<'_>,
     standing: &watch::Sender<Standing>,
     snapshots: SharedSnapshots,
 ) {
     let (queues, orders) = ends;
     let stopping = &node.shared.stopping;
     for (peer, queue) in queues {
-        let Some(address) = others.get(&peer).cloned() else {
+        let Some(address) = ways.others.get(&peer).cloned() else {
             continue;
         };
         let mailbox = Arc::clone(&node.shared.mailbox);
-        let sender = peers::send_messages(peer, address, queue, standing.subscribe(), move || {
-            // Full: the next failure says it again.
-            let _ = mailbox.offer(Letter::Input(Input::Unreachable(peer)));
-        });
+        let sender = peers::send_messages(
+            peer,
+            address,
+            ways.links.clone(),
+            queue,
+            standing.subscribe(),
+            move || {
+                // Full: the next failure says it again.
+                let _ = mailbox.offer(Letter::Input(Input::Unreachable(peer)));
+            },
+        );
         tokio::spawn(stopping.clone().run_until_cancelled_owned(sender));
     }
     let mailbox = Arc::clone(&node.shared.mailbox);
     let sender = peers::send_snapshots(
-        others.clone(),
+        ways.others.clone(),
+        ways.links.clone(),
         orders,
         standing.subscribe(),
         snapshots,
@@ -414,6 +452,7 @@ fn spawn_senders<M: Machine>(
 fn serve_peers<M: Machine>(
     node: &Node<M>,
     listener: TcpListener,
+    tls: Option<Arc<PeerTls>>,
     standing: watch::Receiver<Standing>,
     snapshots: SharedSnapshots,
 ) {
@@ -428,7 +467,7 @@ fn serve_peers<M: Machine>(
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .serve_with_incoming_shutdown(
             service,
-            incoming::connections(listener),
+            incoming::connections(listener, tls),
             stopping.cancelled_owned(),
         );
     tokio::spawn(async move {

@@ -12,6 +12,7 @@ use super::serve::{Limits, Server};
 use super::settings::Settings;
 use super::shutdown::Shutdown;
 use super::{health, problem, process, token};
+use crate::tls::listener::ListenerTls;
 use axum::Router;
 use futures::future::BoxFuture;
 use std::net::{SocketAddr, TcpListener};
@@ -87,6 +88,15 @@ impl Container {
         let (ops, ops_listener) = adopt("ops_listen", ops_listener)?;
         listen::check_api(api, settings, spec.strictness)?;
         let guard = Guard::api(api, settings)?;
+        let tls = match settings.listener_tls() {
+            None => None,
+            Some(files) => {
+                let opened = ListenerTls::open(&files.cert, &files.key, files.ca.as_deref());
+                Some(Arc::new(
+                    opened.map_err(|error| Failure::config(error.to_string()))?,
+                ))
+            }
+        };
 
         let (condition, watching) = watch::channel(Condition::default());
         let common = Common {
@@ -121,7 +131,7 @@ impl Container {
             _background: background.clone().drop_guard(),
             background,
         };
-        container.serve(api_listener, ops_listener, ops_front);
+        container.serve(api_listener, tls, ops_listener, ops_front);
         container.keep_house(metrics);
         tracing::info!(pattern = %spec.pattern, role = spec.role, version = spec.version, %api, %ops, "listening");
         Ok(container)
@@ -130,6 +140,7 @@ impl Container {
     fn serve(
         &self,
         api: tokio::net::TcpListener,
+        tls: Option<Arc<ListenerTls>>,
         ops: tokio::net::TcpListener,
         ops_front: Arc<Front>,
     ) {
@@ -140,6 +151,7 @@ impl Container {
                 connections,
                 ..Limits::default()
             },
+            tls,
             drain: self.drain.clone(),
             cut: self.cut.clone(),
             connections: self.connections.clone(),
@@ -153,6 +165,7 @@ impl Container {
                 connections: OPS_CONNECTIONS_MAX,
                 ..Limits::default()
             },
+            tls: None,
             drain: self.background.clone(),
             cut: self.background.clone(),
             connections: TaskTracker::new(),

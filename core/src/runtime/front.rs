@@ -5,6 +5,7 @@
 use super::guard::Guard;
 use super::problem;
 use crate::error::{Code, Error};
+use crate::types::Principal;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -17,6 +18,10 @@ use tower::Service as _;
 
 /// When a caller that came too early should ask again.
 const RETRY_AFTER_MS: u64 = 500;
+
+/// Whom the certificate of a request's connection names.
+#[derive(Clone, Debug)]
+pub(super) struct Certified(pub(super) Principal);
 
 /// The front of one listener.
 #[derive(Debug)]
@@ -71,6 +76,7 @@ impl Front {
 
     /// Answers one request.
     pub async fn answer(&self, mut request: Request<Body>) -> Response {
+        let certified = request.extensions_mut().remove::<Certified>();
         let principal = match self.guard.check(request.uri(), request.headers()) {
             Ok(principal) => principal,
             Err(error) => {
@@ -86,6 +92,11 @@ impl Front {
                 Some(service) => service.clone(),
                 None => return problem::refuse(request.headers(), self.too_early()),
             }
+        };
+        // A token says more than the certificate of the connection it came by, which may be a proxy's.
+        let principal = match certified {
+            Some(Certified(named)) if self.guard.tokens().is_none() => named,
+            _ => principal,
         };
         request.extensions_mut().insert(principal);
         let grpc = problem::is_grpc(request.headers());

@@ -6,6 +6,7 @@
 
 use super::exit::Failure;
 use super::settings::{Address, Membership, Settings};
+use crate::tls::CertFiles;
 use crate::types::NodeId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ pub struct Peering {
     pub peers: BTreeMap<NodeId, String>,
     /// Where this one listens for the others; `None` when it is alone.
     pub peer_listen: Option<SocketAddr>,
+    /// The certificates between replicas; without them they talk in the clear.
+    pub peer_tls: Option<CertFiles>,
 }
 
 /// Who this replica is and where it meets the others, with the bind rule for peers checked.
@@ -52,6 +55,7 @@ pub fn peering(settings: &Settings, strictness: Strictness) -> Result<Peering, F
         node,
         peers,
         peer_listen,
+        peer_tls: settings.peer_tls(),
     })
 }
 
@@ -74,15 +78,24 @@ pub fn check_api(
     settings: &Settings,
     strictness: Strictness,
 ) -> Result<(), Failure> {
-    if api.ip().is_loopback() || settings.token_file.is_some() {
+    if api.ip().is_loopback() || settings.tls_ca.is_some() {
+        return Ok(());
+    }
+    if settings.token_file.is_some() {
+        if settings.tls_cert.is_none() {
+            tracing::warn!(
+                %api,
+                "tokens travel in the clear: set QUORATE_TLS_CERT and QUORATE_TLS_KEY, unless only trusted hosts are on that network"
+            );
+        }
         return Ok(());
     }
     breach(
         strictness,
         format!(
             "listen is {api}, beyond loopback, where anybody could change anything: set \
-             QUORATE_TOKEN_FILE (--token-file) to a file with a secret token, or listen on \
-             127.0.0.1"
+             QUORATE_TOKEN_FILE (--token-file) to a file with a secret token or QUORATE_TLS_CA to the \
+             authority of your clients' certificates, or listen on 127.0.0.1"
         ),
     )
 }
@@ -93,15 +106,16 @@ pub fn check_peer(
     settings: &Settings,
     strictness: Strictness,
 ) -> Result<(), Failure> {
-    if peer.ip().is_loopback() || settings.insecure_peers.0 {
+    if peer.ip().is_loopback() || settings.insecure_peers.0 || settings.peer_tls().is_some() {
         return Ok(());
     }
     breach(
         strictness,
         format!(
-            "peer_listen is {peer}, beyond loopback, without TLS between replicas (not built yet): \
-             set QUORATE_INSECURE_PEERS=1 if only the replicas can reach that network, or listen \
-             on 127.0.0.1"
+            "peer_listen is {peer}, beyond loopback, without TLS between replicas: set \
+             QUORATE_PEER_TLS_CERT, _KEY and _CA (`quorate cluster certs` makes a set), or \
+             QUORATE_INSECURE_PEERS=1 if only the replicas can reach that network, or listen on \
+             127.0.0.1"
         ),
     )
 }

@@ -1,10 +1,12 @@
-//! Serving one listener: HTTP/1.1 and HTTP/2 without TLS on one port, everything bounded.
+//! Serving one listener: HTTP/1.1 and HTTP/2 on one port, with TLS or without, everything bounded.
 //!
 //! hyper is driven directly, because the bounds matter more than the convenience: connections, the
 //! time to the first request, headers in number and bytes, streams, idleness. A drain closes the
 //! listener, lets every request in flight finish and then the connection; a cut ends what is left.
 
-use super::front::Front;
+use super::front::{Certified, Front};
+use crate::tls::listener::{Greeted, ListenerTls};
+use crate::types::Principal;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -15,8 +17,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -73,6 +77,8 @@ pub struct Server {
     pub front: Arc<Front>,
     /// Its bounds.
     pub limits: Limits,
+    /// Its certificates; without them it talks in the clear.
+    pub(crate) tls: Option<Arc<ListenerTls>>,
     /// Cancelled: accept nothing more, finish what is in flight.
     pub drain: CancellationToken,
     /// Cancelled: end what is still in flight.
@@ -109,13 +115,13 @@ impl Server {
                 },
             };
             accepted.increment(1);
-            let front = Arc::clone(&self.front);
+            let (front, tls) = (Arc::clone(&self.front), self.tls.clone());
             let (drain, cut, open) = (self.drain.clone(), self.cut.clone(), open.clone());
             self.connections.spawn(async move {
                 open.increment(1.0);
                 tokio::select! {
                     () = cut.cancelled() => {}
-                    () = connection(stream, front, limits, drain) => {}
+                    () = connection(stream, front, tls, limits, drain) => {}
                 }
                 open.decrement(1.0);
                 drop(permit);
@@ -127,6 +133,7 @@ impl Server {
 async fn connection(
     stream: TcpStream,
     front: Arc<Front>,
+    tls: Option<Arc<ListenerTls>>,
     limits: Limits,
     drain: CancellationToken,
 ) {
@@ -136,29 +143,75 @@ async fn connection(
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
 
     let begin = tokio::time::Instant::now();
-    let http2 = tokio::select! {
+    let greeting = async {
+        match tls {
+            None => {
+                let http2 = speaks_http2(&stream).await.ok()?;
+                Some((Stream::Plain(stream), http2, None))
+            }
+            Some(tls) => match tls.accept(stream).await {
+                Ok(Greeted {
+                    stream,
+                    http2,
+                    principal,
+                }) => Some((Stream::Secured(Box::new(stream)), http2, principal)),
+                Err(error) => {
+                    tracing::debug!(%error, "no TLS on a connection to the API");
+                    metrics::counter!("quorate_http_refused_total", "code" => "tls").increment(1);
+                    None
+                }
+            },
+        }
+    };
+    let (stream, http2, principal) = tokio::select! {
         () = drain.cancelled() => return,
-        found = tokio::time::timeout(limits.opening, speaks_http2(&stream)) => match found {
-            Ok(Ok(http2)) => http2,
-            Ok(Err(_)) | Err(_) => return,
+        found = tokio::time::timeout(limits.opening, greeting) => match found {
+            Ok(Some(found)) => found,
+            Ok(None) | Err(_) => return,
         },
     };
-    // HTTP/1.1 has a deadline for the first request; HTTP/2 begins with its preface, and its pings
-    // tell whether the peer lives.
-    let asked = Arc::new(AtomicBool::new(http2));
-    let asked_here = Arc::clone(&asked);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let opening = Opening {
+        // HTTP/1.1 has a deadline for the first request; HTTP/2 begins with its preface, and its pings
+        // tell whether the peer lives.
+        asked: Arc::new(AtomicBool::new(http2)),
+        deadline: begin + limits.opening,
+        drain,
+    };
+    match stream {
+        Stream::Plain(stream) => speak(stream, http2, principal, front, limits, opening).await,
+        Stream::Secured(stream) => speak(stream, http2, principal, front, limits, opening).await,
+    }
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Secured(Box<TlsStream<TcpStream>>),
+}
+
+/// HTTP over a connection that was greeted.
+async fn speak<S>(
+    stream: S,
+    http2: bool,
+    principal: Option<Principal>,
+    front: Arc<Front>,
+    limits: Limits,
+    opening: Opening,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let asked = Arc::clone(&opening.asked);
+    let service = service_fn(move |mut request: Request<Incoming>| {
         if !asked.load(Ordering::Relaxed) {
             asked.store(true, Ordering::Relaxed);
+        }
+        if let Some(principal) = &principal {
+            request
+                .extensions_mut()
+                .insert(Certified(principal.clone()));
         }
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
     });
-    let opening = Opening {
-        asked: asked_here,
-        deadline: begin + limits.opening,
-        drain,
-    };
     let io = TokioIo::new(stream);
     if http2 {
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

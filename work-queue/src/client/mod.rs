@@ -20,6 +20,7 @@ use call::Attempt;
 use numbers::{Number, Numbers};
 use quorate_core::error::{Code, Error, Kind};
 use quorate_core::machine::OpKey;
+use quorate_core::tls::upstream::Upstream;
 use quorate_proto::queue as pb;
 use servers::{Grpc, Servers};
 use std::sync::Arc;
@@ -32,10 +33,12 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 /// How to reach a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// API addresses: `host:port` or `http://host:port`, in the order in which they are tried.
+    /// API addresses: `host:port`, `http://host:port` or `https://host:port`, in the order in which they are tried.
     pub servers: Vec<String>,
     /// The bearer token to present, if the servers want one.
     pub token: Option<String>,
+    /// The certificates for servers whose address begins with `https://`.
+    pub tls: Option<Upstream>,
 }
 
 impl Config {
@@ -48,6 +51,7 @@ impl Config {
                 .map(str::to_owned)
                 .collect(),
             token: None,
+            tls: None,
         }
     }
 }

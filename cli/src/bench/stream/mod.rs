@@ -109,7 +109,7 @@ impl Stream {
             servers.rotate_left(connection as usize % addresses.len());
             let client = Client::new(&Config {
                 servers,
-                token: None,
+                ..Config::default()
             })?;
             producers.push(Queue::over(client).producer(queue)?);
         }

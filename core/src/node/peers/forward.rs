@@ -1,7 +1,7 @@
 //! Requests to the leader: any node answers by asking the one that leads.
 
 use super::line::{self, Line, LineEnd, Outcome};
-use super::{Standing, channel};
+use super::{Links, Standing};
 use crate::codec;
 use crate::error::{Code, Error};
 use crate::machine::{Machine, Op};
@@ -35,13 +35,14 @@ impl Peers {
     /// The lines, and what carries them: futures to be run for as long as the node lives.
     pub(in crate::node) fn new(
         addresses: &BTreeMap<NodeId, String>,
+        links: &Links,
         standing: &watch::Receiver<Standing>,
     ) -> Result<(Self, Vec<LineEnd>), String> {
         let me = standing.borrow().me.node;
         let mut lines = BTreeMap::new();
         let mut ends = Vec::new();
         for (node, address) in addresses.iter().filter(|(node, _)| **node != me) {
-            let (line, end) = line::new(*node, channel(address)?, standing.clone());
+            let (line, end) = line::new(*node, links.channel(*node, address)?, standing.clone());
             lines.insert(*node, line);
             ends.push(end);
         }

@@ -1,7 +1,7 @@
 //! Raft messages and snapshots to peers. The driver never waits for the network: what does not fit in
 //! a peer's queue is dropped, and raft sends it again.
 
-use super::{MESSAGE_BYTES_MAX, Standing, channel};
+use super::{Links, MESSAGE_BYTES_MAX, Standing, why};
 use crate::node::disk::SharedSnapshots;
 use crate::replica::SnapshotMeta;
 use crate::types::NodeId;
@@ -83,11 +83,12 @@ impl Outgoing {
 pub(in crate::node) async fn send_messages(
     peer: NodeId,
     address: String,
+    links: Links,
     mut queue: mpsc::Receiver<RaftMessage>,
     standing: watch::Receiver<Standing>,
     unreachable: impl Fn() + Send,
 ) {
-    let channel = match channel(&address) {
+    let channel = match links.channel(peer, &address) {
         Ok(channel) => channel,
         Err(error) => {
             tracing::error!(%peer, error, "peer cannot be reached");
@@ -104,7 +105,7 @@ pub(in crate::node) async fn send_messages(
                 unreachable();
                 // One line when it breaks; the retries of a peer that is down would only drown the rest.
                 if !told {
-                    tracing::warn!(%peer, address, reason = status.message(), "peer is not reachable; retrying");
+                    tracing::warn!(%peer, address, reason = why(&status), "peer is not reachable; retrying");
                 }
                 told = true;
             }
@@ -193,6 +194,7 @@ fn size(message: &RaftMessage) -> usize {
 /// Sends snapshots as they are ordered, each in a task of its own, and reports how each ended.
 pub(in crate::node) async fn send_snapshots(
     addresses: BTreeMap<NodeId, String>,
+    links: Links,
     mut orders: mpsc::Receiver<SnapshotOrder>,
     standing: watch::Receiver<Standing>,
     source: SharedSnapshots,
@@ -204,9 +206,10 @@ pub(in crate::node) async fn send_snapshots(
             continue;
         };
         let (standing, source, sent) = (standing.clone(), Arc::clone(&source), sent.clone());
+        let links = links.clone();
         tokio::spawn(async move {
             let to = order.to;
-            let result = send_snapshot(&address, order, &standing, source).await;
+            let result = send_snapshot(&address, &links, order, &standing, source).await;
             match &result {
                 Ok(slices) => tracing::info!(%to, slices, "snapshot sent"),
                 Err(error) => {
@@ -220,12 +223,13 @@ pub(in crate::node) async fn send_snapshots(
 
 async fn send_snapshot(
     address: &str,
+    links: &Links,
     order: SnapshotOrder,
     standing: &watch::Receiver<Standing>,
     source: SharedSnapshots,
 ) -> Result<u64, String> {
-    let mut client =
-        PeerClient::new(channel(address)?).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let mut client = PeerClient::new(links.channel(order.to, address)?)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (chunks, chunk_ends) = mpsc::channel::<SnapshotChunk>(4);
     let from = standing.borrow().identity();
     let reading = tokio::task::spawn_blocking(move || -> Result<u64, String> {
@@ -262,6 +266,6 @@ async fn send_snapshot(
     client
         .snapshot(tokio_stream::wrappers::ReceiverStream::new(chunk_ends))
         .await
-        .map_err(|status| status.message().to_owned())?;
+        .map_err(|status| why(&status))?;
     reading.await.map_err(|error| error.to_string())?
 }

@@ -6,6 +6,7 @@ use crate::machine::Machine;
 use crate::node::Node;
 use crate::node::disk::SharedSnapshots;
 use crate::node::driver::Letter;
+use crate::node::incoming::Certified;
 use crate::replica::Input;
 use quorate_proto::peer::{
     ForwardFrame, HelloRequest, HelloResponse, RaftClosed, RaftFrame, SnapshotChunk,
@@ -41,13 +42,24 @@ impl<M: Machine> PeerServer<M> {
     }
 }
 
+/// Whom the connection's certificate names. Without one there is no TLS here, and nobody is certified.
+fn certified<T>(request: &GrpcRequest<T>) -> Certified {
+    request
+        .extensions()
+        .get::<Certified>()
+        .copied()
+        .unwrap_or_default()
+}
+
 #[tonic::async_trait]
 impl<M: Machine> peer_server::Peer for PeerServer<M> {
     async fn hello(
         &self,
         request: GrpcRequest<HelloRequest>,
     ) -> Result<Response<HelloResponse>, Status> {
+        let certified = certified(&request);
         let request = request.into_inner();
+        certified.check(request.from.as_ref())?;
         if request.protocol != PROTOCOL {
             return Err(Status::failed_precondition(format!(
                 "this node speaks peer protocol {PROTOCOL}, the sender {}; run the same or neighbouring versions",
@@ -71,16 +83,30 @@ impl<M: Machine> peer_server::Peer for PeerServer<M> {
         &self,
         request: GrpcRequest<Streaming<RaftFrame>>,
     ) -> Result<Response<RaftClosed>, Status> {
+        let certified = certified(&request);
         let mut frames = request.into_inner();
         let mut sender = None;
-        while let Some(frame) = frames.message().await? {
+        let stopping = self.node.shared.stopping.clone();
+        loop {
+            // A stream that outlived the node would hold its data directory.
+            let frame = tokio::select! {
+                biased;
+                () = stopping.cancelled() => {
+                    return Err(Status::unavailable("this node is stopping"));
+                }
+                frame = frames.message() => frame?,
+            };
+            let Some(frame) = frame else { break };
             let from = match sender {
                 Some(from) => from,
-                None => *sender.insert(
-                    self.standing
-                        .borrow()
-                        .admit(frame.from.as_ref(), Some(frame.to))?,
-                ),
+                None => {
+                    certified.check(frame.from.as_ref())?;
+                    *sender.insert(
+                        self.standing
+                            .borrow()
+                            .admit(frame.from.as_ref(), Some(frame.to))?,
+                    )
+                }
             };
             for message in frame.messages {
                 self.deliver(Input::Message { from, message });
@@ -93,11 +119,13 @@ impl<M: Machine> peer_server::Peer for PeerServer<M> {
         &self,
         request: GrpcRequest<Streaming<SnapshotChunk>>,
     ) -> Result<Response<SnapshotClosed>, Status> {
+        let certified = certified(&request);
         let mut chunks = request.into_inner();
         let head = chunks
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("the snapshot is empty"))?;
+        certified.check(head.from.as_ref())?;
         let from = self.standing.borrow().admit(head.from.as_ref(), None)?;
         let message = head
             .message
@@ -150,11 +178,13 @@ impl<M: Machine> peer_server::Peer for PeerServer<M> {
         &self,
         request: GrpcRequest<Streaming<ForwardFrame>>,
     ) -> Result<Response<Answering>, Status> {
+        let certified = certified(&request);
         let mut frames = request.into_inner();
         let head = frames
             .message()
             .await?
             .ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+        certified.check(head.from.as_ref())?;
         self.standing
             .borrow()
             .admit(head.from.as_ref(), Some(head.to))?;

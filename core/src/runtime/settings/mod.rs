@@ -14,6 +14,7 @@ mod nearest;
 mod show;
 mod sources;
 mod table;
+mod tls;
 mod values;
 
 pub use errors::ConfigErrors;
@@ -22,6 +23,7 @@ pub use membership::Membership;
 pub use show::Shown;
 pub use sources::{Environment, Origin};
 pub use table::{DEFINITIONS, Definition, Fallback, Settings, Uses};
+pub use tls::ListenerFiles;
 pub use values::{
     Address, AllowedHosts, BlobsUrl, Endpoints, HttpUrl, LogFormat, Millis, PeerAddresses, Switch,
     Value,

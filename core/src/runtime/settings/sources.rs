@@ -122,7 +122,9 @@ impl Settings {
             }
         }
         refuse_unbuilt(&raw, &mut problems);
-        Self::build(pattern, raw, problems)
+        let settings = Self::build(pattern, raw, problems)?;
+        ConfigErrors::check(settings.tls_problems())?;
+        Ok(settings)
     }
 }
 
@@ -248,7 +250,7 @@ fn refuse_unbuilt(raw: &BTreeMap<&'static str, Raw>, problems: &mut Vec<String>)
         }) = raw.get(definition.name)
         {
             problems.push(format!(
-                "{} (from {origin}): unimplemented: TLS is not built yet; leave it out",
+                "{} (from {origin}): unimplemented: not built yet; leave it out",
                 definition.name
             ));
         }

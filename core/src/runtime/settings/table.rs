@@ -189,26 +189,26 @@ settings! {
         Fallback::Of(|p| Some(format!("http://127.0.0.1:{}", p.api_port()))), ALL }
     /// file with the bearer tokens this listener accepts, one a line, at most two
     token_file: Option<PathBuf> { "QUORATE_TOKEN_FILE" "FILE" Fallback::None, SERVE }
-    /// certificate of this listener
-    tls_cert: Option<PathBuf> { "QUORATE_TLS_CERT" "FILE" Fallback::None, SERVE, unbuilt }
+    /// certificate of this listener, PEM, with the intermediate ones after it
+    tls_cert: Option<PathBuf> { "QUORATE_TLS_CERT" "FILE" Fallback::None, SERVE }
     /// private key of this listener
-    tls_key: Option<PathBuf> { "QUORATE_TLS_KEY" "FILE" Fallback::None, SERVE, unbuilt }
-    /// authority that clients of this listener must be signed by
-    tls_ca: Option<PathBuf> { "QUORATE_TLS_CA" "FILE" Fallback::None, SERVE, unbuilt }
+    tls_key: Option<PathBuf> { "QUORATE_TLS_KEY" "FILE" Fallback::None, SERVE }
+    /// authority that clients of this listener must be signed by; without it they need no certificate
+    tls_ca: Option<PathBuf> { "QUORATE_TLS_CA" "FILE" Fallback::None, SERVE }
     /// file with the bearer token presented to servers, in its first line
     servers_token_file: Option<PathBuf> { "QUORATE_SERVERS_TOKEN_FILE" "FILE" Fallback::None, ALL }
-    /// authority that servers must be signed by
-    servers_ca: Option<PathBuf> { "QUORATE_SERVERS_CA" "FILE" Fallback::None, ALL, unbuilt }
+    /// authority that servers must be signed by, for addresses that begin with https://
+    servers_ca: Option<PathBuf> { "QUORATE_SERVERS_CA" "FILE" Fallback::None, ALL }
     /// certificate presented to servers
-    servers_cert: Option<PathBuf> { "QUORATE_SERVERS_CERT" "FILE" Fallback::None, ALL, unbuilt }
+    servers_cert: Option<PathBuf> { "QUORATE_SERVERS_CERT" "FILE" Fallback::None, ALL }
     /// private key of the certificate presented to servers
-    servers_key: Option<PathBuf> { "QUORATE_SERVERS_KEY" "FILE" Fallback::None, ALL, unbuilt }
-    /// certificate between replicas
-    peer_tls_cert: Option<PathBuf> { "QUORATE_PEER_TLS_CERT" "FILE" Fallback::None, SERVE, unbuilt }
+    servers_key: Option<PathBuf> { "QUORATE_SERVERS_KEY" "FILE" Fallback::None, ALL }
+    /// certificate between replicas, with the name quorate://CLUSTER/node/N
+    peer_tls_cert: Option<PathBuf> { "QUORATE_PEER_TLS_CERT" "FILE" Fallback::None, SERVE }
     /// private key of the certificate between replicas
-    peer_tls_key: Option<PathBuf> { "QUORATE_PEER_TLS_KEY" "FILE" Fallback::None, SERVE, unbuilt }
+    peer_tls_key: Option<PathBuf> { "QUORATE_PEER_TLS_KEY" "FILE" Fallback::None, SERVE }
     /// authority that replicas must be signed by
-    peer_tls_ca: Option<PathBuf> { "QUORATE_PEER_TLS_CA" "FILE" Fallback::None, SERVE, unbuilt }
+    peer_tls_ca: Option<PathBuf> { "QUORATE_PEER_TLS_CA" "FILE" Fallback::None, SERVE }
     /// let replicas talk without TLS beyond loopback: only on a network nobody else can reach
     insecure_peers: Switch { "QUORATE_INSECURE_PEERS" "BOOL" Fallback::Text("0"), SERVE }
     /// host names that requests may name, separated by commas

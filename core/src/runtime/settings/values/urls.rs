@@ -2,7 +2,7 @@
 
 use super::{Address, Value};
 
-/// `http://host:port`, several separated by commas; the scheme may be left out.
+/// `http://host:port` or `https://host:port`, several separated by commas; the scheme may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints(pub Vec<String>);
 
@@ -23,14 +23,16 @@ impl Value for Endpoints {
 }
 
 fn endpoint(item: &str) -> Result<String, String> {
-    let refusal = |why: &str| format!("{:?} {why}; write http://host:port", redact(item));
-    let rest = match item.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err(refusal("asks for TLS, which is not built yet"));
-        }
-        Some(_) => return Err(refusal("has a scheme other than http")),
-        None => item,
+    let refusal = |why: &str| {
+        format!(
+            "{:?} {why}; write http://host:port or https://host:port",
+            redact(item)
+        )
+    };
+    let (scheme, rest) = match item.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(refusal("has a scheme other than http and https")),
+        None => ("http", item),
     };
     if rest.contains('@') {
         return Err(refusal(
@@ -41,7 +43,7 @@ fn endpoint(item: &str) -> Result<String, String> {
     if address.port() == 0 {
         return Err(refusal("has port 0"));
     }
-    Ok(format!("http://{address}"))
+    Ok(format!("{scheme}://{address}"))
 }
 
 /// Where blobs are kept: `file:///path` or `s3://bucket/prefix`.
@@ -121,7 +123,7 @@ mod tests {
         let error = Endpoints::parse("http://user:hunter2@a:1").unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");
         assert!(!Endpoints::show("http://user:hunter2@a:1").contains("hunter2"));
-        assert!(Endpoints::parse("https://a:1").is_err());
+        assert_eq!(Endpoints::parse("https://a:1/").unwrap().0, ["https://a:1"]);
         assert!(Endpoints::parse(",").is_err());
     }
 
