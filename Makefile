@@ -12,13 +12,25 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # The film of `make demo`, read by the shell, so that its name may hold anything.
 export INPUT
 
-.PHONY: help build demo test chaos soak bench bench-nats lint clean
+.PHONY: help build images e2e demo test chaos soak bench bench-nats lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 build: ## build every binary, optimised
 	$(CARGO) build --release --workspace
+
+images: ## container images from static binaries, with their bills of materials; prints their sizes; needs docker for the images
+	OUT=$(abspath $(TARGET))/images CARGO="$(CARGO)" deploy/images/build
+
+e2e: ## container tests on the Docker engine of this host: faults, rolling restarts, full disks, strangers, Compose files
+	$(CARGO) build --workspace --all-features --bin e2e
+	if docker version > /dev/null 2>&1; then
+	    $(MAKE) --no-print-directory images
+	    deploy/worker/image
+	    TRANSCODE=$(abspath $(TARGET))/debug/transcode deploy/compose/transcode/image
+	fi
+	$(TARGET)/debug/e2e
 
 demo: ## transcode a film over three queue nodes and three workers while some are killed; INPUT=film.mp4 takes your own
 	examples/transcode/need-ffmpeg

@@ -5,5 +5,5 @@ mod chaos;
 mod cluster;
 mod link;
 
-pub use chaos::{Chaos, Outcome};
+pub use chaos::Chaos;
 pub use cluster::{Cluster, binary};
