@@ -6,6 +6,7 @@ mod cluster;
 mod counter;
 mod faults;
 mod leases;
+mod linearizable;
 mod nonsense;
 mod retries;
 mod snapshots;
