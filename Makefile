@@ -26,7 +26,7 @@ images: ## container images from static binaries, with their bills of materials;
 e2e: ## container tests on the Docker engine of this host: faults, rolling restarts, full disks, strangers, Compose files
 	$(CARGO) build --workspace --all-features --bin e2e
 	if docker version > /dev/null 2>&1; then
-	    $(MAKE) --no-print-directory images
+	    PROFILE=release $(MAKE) --no-print-directory images
 	    deploy/worker/image
 	    TRANSCODE=$(abspath $(TARGET))/debug/transcode deploy/compose/transcode/image
 	fi
