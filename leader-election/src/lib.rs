@@ -6,6 +6,10 @@
 //! processes never both believe that they lead, with its proof and its limits; [`guard`] holds what a
 //! protected resource does with the fencing token.
 
+#[cfg(feature = "server")]
+pub mod api;
+pub mod check;
+pub mod convert;
 pub mod guard;
 pub mod machine;
 #[cfg(feature = "node")]

@@ -405,6 +405,9 @@ pub struct Candidate {
     /// It resigned or was revoked, and is passed over until somebody else has led or it campaigns again.
     #[prost(bool, tag = "5")]
     pub passed_over: bool,
+    /// Only in answers to requests that named it; 0 otherwise.
+    #[prost(uint64, tag = "6")]
+    pub session: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Leadership {
@@ -419,6 +422,9 @@ pub struct Leadership {
     /// Elected at, in milliseconds since the Unix epoch.
     #[prost(uint64, tag = "5")]
     pub since_ms: u64,
+    /// Only in answers to requests that named it; 0 otherwise.
+    #[prost(uint64, tag = "9")]
+    pub session: u64,
     #[prost(oneof = "leadership::Phase", tags = "6, 7, 8")]
     pub phase: ::core::option::Option<leadership::Phase>,
 }
