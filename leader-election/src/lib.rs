@@ -9,9 +9,15 @@
 #[cfg(feature = "server")]
 pub mod api;
 pub mod check;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod convert;
+pub mod election;
 pub mod guard;
 pub mod machine;
 #[cfg(feature = "node")]
 pub mod node;
+mod retry;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod service;

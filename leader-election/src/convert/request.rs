@@ -125,6 +125,7 @@ pub fn campaign_into(campaign: Campaign) -> pb::CampaignRequest {
 }
 
 /// To protobuf.
+#[cfg(feature = "client")]
 pub(crate) fn observe_into(election: &Name, after: Option<u64>) -> pb::ObserveRequest {
     pb::ObserveRequest {
         election: election.to_string(),

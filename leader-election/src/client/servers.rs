@@ -1,0 +1,275 @@
+//! The servers a client knows: one is current, and another takes its place when it fails.
+
+use super::Config;
+use crate::convert::key::IDEMPOTENCY_KEY;
+use quorate_core::error::{Code, Error, Kind};
+use quorate_core::machine::OpKey;
+use quorate_proto::election::elections_client::ElectionsClient;
+use quorate_proto::election::{GetInfoRequest, Info};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+/// A server that does not accept a connection within this time is passed over.
+const CONNECT_MAX: Duration = Duration::from_millis(1_000);
+/// Pings on a quiet connection, so that a dead one is noticed before it is needed.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// Wait for the answer to one.
+const PING_ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Longest answer: an election with all its candidates, and pages of them, stay below it.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Time for a server to say whether it leads.
+const PROBE_MAX: Duration = Duration::from_secs(1);
+/// Between a failure and the search for the leader: an election takes about so long.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Servers in one list.
+const SERVERS_MAX: usize = 64;
+
+/// The generated client over one connection.
+pub(super) type Grpc = ElectionsClient<Channel>;
+
+#[derive(Debug)]
+pub(crate) struct Servers {
+    servers: Vec<(String, Grpc)>,
+    current: AtomicUsize,
+    /// A search for the leader is under way.
+    searching: AtomicBool,
+    token: Option<MetadataValue<Ascii>>,
+}
+
+impl Servers {
+    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+        if config.servers.is_empty() || config.servers.len() > SERVERS_MAX {
+            return Err(Error::invalid(format!(
+                "{} servers: give 1 to {SERVERS_MAX} addresses, separated by commas (QUORATE_SERVERS)",
+                config.servers.len()
+            )));
+        }
+        let servers = config
+            .servers
+            .iter()
+            .map(|address| Ok((address.clone(), connect(address)?)))
+            .collect::<Result<_, Error>>()?;
+        let token = config.token.as_deref().map(|token| {
+            format!("Bearer {}", token.trim()).parse().map_err(|_| {
+                Error::invalid("the token has characters that a header cannot hold; check its file")
+            })
+        });
+        Ok(Self {
+            servers,
+            current: AtomicUsize::new(0),
+            searching: AtomicBool::new(false),
+            token: token.transpose()?,
+        })
+    }
+
+    /// The server to use now, and its number for [`Servers::failed`].
+    pub(super) fn current(&self) -> (usize, Grpc) {
+        let index = self.current.load(Ordering::Relaxed) % self.servers.len();
+        let (_, grpc) = self
+            .servers
+            .get(index)
+            .or(self.servers.first())
+            .expect("there is at least one server, as `new` checks");
+        (index, grpc.clone())
+    }
+
+    /// Its address, for messages.
+    pub(super) fn name(&self, index: usize) -> &str {
+        self.servers.get(index).map_or("", |(name, _)| name)
+    }
+
+    /// A call to this server failed; another is current from here on, unless one is already or the
+    /// failure is no fault of the server.
+    pub(super) fn failed(self: &Arc<Self>, index: usize, code: Code) {
+        let fault = match code {
+            Code::OverQuota | Code::StorageFull => false,
+            code => code.kind() != Kind::Rejected,
+        };
+        if fault && self.servers.len() > 1 {
+            let next = (index + 1) % self.servers.len();
+            let changed =
+                self.current
+                    .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+            if changed.is_ok() {
+                tracing::debug!(from = self.name(index), to = self.name(next), %code, "changing servers");
+                self.search(SETTLE);
+            }
+        }
+    }
+
+    /// Looks for the leader in the background, after a pause, and makes it current: any node serves,
+    /// the leader without a hop. One search at a time.
+    pub(super) fn search(self: &Arc<Self>, pause: Duration) {
+        if self.servers.len() < 2 || self.searching.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let servers = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(leader) = servers.leader().await {
+                servers.current.store(leader, Ordering::Relaxed);
+            }
+            servers.searching.store(false, Ordering::Release);
+        });
+    }
+
+    /// The server that says of itself that it leads, in the latest term that is spoken of.
+    async fn leader(&self) -> Option<usize> {
+        let probes = self.servers.iter().map(|(_, grpc)| {
+            let mut grpc = grpc.clone();
+            let mut request = Request::new(GetInfoRequest {});
+            self.authorize(&mut request);
+            async move {
+                let info = tokio::time::timeout(PROBE_MAX, grpc.get_info(request)).await;
+                info.ok()?.ok().map(tonic::Response::into_inner)
+            }
+        });
+        let infos = futures::future::join_all(probes).await;
+        let leads = |info: &Info| info.node_id != 0 && info.leader == Some(info.node_id);
+        let leaders = infos.iter().enumerate().filter_map(|(index, info)| {
+            Some((info.as_ref().filter(|info| leads(info))?.term, index))
+        });
+        leaders.max().map(|(_, index)| index)
+    }
+
+    /// A request with everything that goes into its metadata.
+    pub(super) fn request<T>(
+        &self,
+        message: T,
+        timeout: Duration,
+        key: Option<&OpKey>,
+    ) -> Result<Request<T>, Error> {
+        let mut request = Request::new(message);
+        request.set_timeout(timeout);
+        self.authorize(&mut request);
+        let metadata = request.metadata_mut();
+        match key {
+            None => {}
+            Some(OpKey::Stream { .. }) => {
+                return Err(Error::unimplemented("numbering requests in a stream"));
+            }
+            // The caller's own key arrived here as its hash, with the caller in it; the body is
+            // hashed again over there.
+            Some(OpKey::Idempotency { key, .. }) => {
+                let text = format!("{key:032x}").parse();
+                let text = text.map_err(|_| Error::new(Code::Internal, "a key is hexadecimal"))?;
+                metadata.insert(IDEMPOTENCY_KEY, text);
+            }
+        }
+        Ok(request)
+    }
+
+    /// Presents the token.
+    pub(super) fn authorize<T>(&self, request: &mut Request<T>) {
+        if let Some(token) = &self.token {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+    }
+}
+
+fn connect(address: &str) -> Result<Grpc, Error> {
+    let bad = |why: &str| {
+        Error::invalid(format!(
+            "the server {address:?} {why}; use host:port or http://host:port"
+        ))
+    };
+    let uri = match address.split_once("://") {
+        None => format!("http://{address}"),
+        Some(("http", _)) => address.to_owned(),
+        Some(("https", _)) => return Err(bad("asks for TLS, which clients do not have yet")),
+        Some(_) => return Err(bad("has an unknown scheme")),
+    };
+    let endpoint = Endpoint::from_shared(uri).map_err(|_| bad("is not an address"))?;
+    if endpoint.uri().host().is_none_or(str::is_empty) || endpoint.uri().port().is_none() {
+        return Err(bad("lacks its host or port"));
+    }
+    let channel = endpoint
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER_MAX)
+        .connect_lazy();
+    Ok(ElectionsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+}
+
+/// What a failed call means. One whose connection could not be made was certainly not done.
+pub(super) fn failure(status: &Status) -> Error {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            let cause = error
+                .source()
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            return Error::new(
+                Code::NoQuorum,
+                format!(
+                    "no connection to the server: {cause}; is it running, and is the address right?"
+                ),
+            );
+        }
+        source = error.source();
+    }
+    Error::from_status(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(list: &str) -> Result<Servers, Error> {
+        Servers::new(&Config::servers(list))
+    }
+
+    #[tokio::test]
+    async fn addresses_are_checked_before_anything_is_sent() {
+        for good in ["a:1", "http://a:1, b:2 ,", "[::1]:7072", "127.0.0.1:7072"] {
+            assert!(servers(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ",",
+            "a",
+            "http://a",
+            "https://a:1",
+            "ftp://a:1",
+            ":1",
+            "a b:1",
+        ] {
+            assert!(servers(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_server_takes_over_after_a_failure_and_only_one_step_for_many_failures() {
+        let servers = Arc::new(servers("a:1,b:2,c:3").unwrap());
+        servers.failed(0, Code::NotFound);
+        assert_eq!(servers.current().0, 0, "the request was at fault");
+        servers.failed(0, Code::NoQuorum);
+        servers.failed(0, Code::OutcomeUnknown);
+        assert_eq!(servers.current().0, 1);
+        servers.failed(1, Code::OutcomeUnknown);
+        servers.failed(2, Code::OutcomeUnknown);
+        assert_eq!(servers.current().0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_cannot_be_made_is_certainly_not_done() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let servers = servers(&address).unwrap();
+        let (_, mut grpc) = servers.current();
+        let status = grpc
+            .get_info(quorate_proto::election::GetInfoRequest {})
+            .await
+            .unwrap_err();
+        let error = failure(&status);
+        assert_eq!(error.code, Code::NoQuorum, "{error}");
+    }
+}
