@@ -5,6 +5,7 @@ use quorate_core::error::Error;
 use quorate_core::runtime::settings::ClientFlags;
 use quorate_core::runtime::{Pattern, Settings};
 use quorate_core::types::Name;
+use quorate_leader_election::election::Election;
 use quorate_work_queue::agent::Blobs;
 use quorate_work_queue::client::{Client, Config};
 use quorate_work_queue::machine::{
@@ -82,6 +83,24 @@ impl Remote {
             _ => Err(unexpected()),
         }
     }
+}
+
+/// Leader election of the cluster that the settings name, as the Rust API has it.
+pub(crate) fn election(flags: &ClientFlags) -> Outcome<Election> {
+    let settings = Settings::load(Pattern::LeaderElection, &flags.values)?;
+    let token = settings
+        .servers_token_file
+        .as_deref()
+        .map(token)
+        .transpose()?;
+    let config = quorate_leader_election::client::Config {
+        servers: settings.servers.0.clone(),
+        token,
+    };
+    let client = quorate_leader_election::client::Client::new(&config);
+    Ok(Election::over(client.map_err(|error| {
+        Failure::config(error.to_string())
+    })?))
 }
 
 /// An answer of another kind than the question: client and server are of different versions.

@@ -14,6 +14,7 @@ mod connect;
 mod context;
 mod errors;
 mod init;
+mod lead;
 mod output;
 mod paging;
 mod parse;
@@ -35,6 +36,10 @@ pub fn main() -> ExitCode {
         return exit;
     }
     if let Some(exit) = init::intercept() {
+        return exit;
+    }
+    // `election exec` does the same for a command that runs while leading.
+    if let Some(exit) = lead::helper::intercept() {
         return exit;
     }
     let cli = args::Cli::parse();

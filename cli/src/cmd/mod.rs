@@ -7,6 +7,7 @@ mod cluster;
 mod completions;
 mod config;
 mod dev;
+mod election;
 mod healthcheck;
 mod jobs;
 mod queue;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Queue(queue::Queue),
     Jobs(jobs::Jobs),
     Batch(batch::Batch),
+    Election(election::Election),
     Cluster(cluster::Cluster),
     Bench(bench::Bench),
     Healthcheck(healthcheck::Healthcheck),
@@ -52,6 +54,7 @@ impl Command {
             Self::Queue(queue) => queue.run(context),
             Self::Jobs(jobs) => jobs.run(context),
             Self::Batch(batch) => batch.run(context),
+            Self::Election(election) => election.run(context),
             Self::Cluster(cluster) => cluster.run(context),
             Self::Bench(bench) => bench.run(context),
             Self::Healthcheck(healthcheck) => healthcheck.run(context),

@@ -5,7 +5,8 @@ use crate::errors::Outcome;
 use clap::{Args, Subcommand};
 use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::{Pattern, Settings, Spec, run};
-use quorate_work_queue::server;
+use quorate_leader_election::server as election;
+use quorate_work_queue::server as queue;
 
 /// Run a server: a replica of a pattern, with its API
 #[derive(Debug, Args)]
@@ -16,7 +17,21 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Subcommand)]
 enum Served {
+    LeaderElection(LeaderElection),
     WorkQueue(WorkQueue),
+}
+
+/// A replica of the elections
+#[derive(Debug, Args)]
+#[command(after_help = "Examples, one node and the first of three:
+  quorate serve leader-election --data-dir /var/lib/quorate
+  quorate serve leader-election --data-dir /var/lib/quorate --node-id 1 --peer-listen 127.0.0.1:7271 \\\\
+      --peers 1=127.0.0.1:7271,2=127.0.0.1:7281,3=127.0.0.1:7291
+
+SIGTERM drains and exits 0 within the grace; a second one exits at once.")]
+struct LeaderElection {
+    #[command(flatten)]
+    flags: ServeFlags,
 }
 
 /// A replica of the work queue
@@ -34,11 +49,21 @@ struct WorkQueue {
 
 impl Serve {
     pub(crate) fn run(self) -> Outcome {
-        let Served::WorkQueue(args) = self.pattern;
-        let settings = Settings::load(Pattern::WorkQueue, &args.flags.values)?;
-        container(settings, |settings, shutdown| {
-            let spec = Spec::new(Pattern::WorkQueue, "serve", server::VERSION);
-            run(spec, settings, shutdown, server::replica)
-        })
+        match self.pattern {
+            Served::LeaderElection(args) => {
+                let settings = Settings::load(Pattern::LeaderElection, &args.flags.values)?;
+                container(settings, |settings, shutdown| {
+                    let spec = Spec::new(Pattern::LeaderElection, "serve", election::VERSION);
+                    run(spec, settings, shutdown, election::replica)
+                })
+            }
+            Served::WorkQueue(args) => {
+                let settings = Settings::load(Pattern::WorkQueue, &args.flags.values)?;
+                container(settings, |settings, shutdown| {
+                    let spec = Spec::new(Pattern::WorkQueue, "serve", queue::VERSION);
+                    run(spec, settings, shutdown, queue::replica)
+                })
+            }
+        }
     }
 }

@@ -5,7 +5,8 @@ use crate::errors::Outcome;
 use clap::{Args, Subcommand};
 use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::{Pattern, Settings, Spec, run};
-use quorate_work_queue::server;
+use quorate_leader_election::server as election;
+use quorate_work_queue::server as queue;
 
 /// Run a sidecar: the API of a pattern on this host, in front of a cluster elsewhere
 #[derive(Debug, Args)]
@@ -16,7 +17,21 @@ pub(crate) struct Sidecar {
 
 #[derive(Debug, Subcommand)]
 enum Fronted {
+    LeaderElection(LeaderElection),
     WorkQueue(WorkQueue),
+}
+
+/// Elections of the cluster that QUORATE_SERVERS names, for the application beside it
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  quorate sidecar leader-election --servers http://election-0.election:7071,http://election-1.election:7071 \\
+      --election planner --candidate-id app-1 --app-pid 4711
+
+With --election it stands for that election as --candidate-id by itself, for as long as it has proof that the
+application lives: --app-pid, --app-health-url, or an open stream of events.")]
+struct LeaderElection {
+    #[command(flatten)]
+    flags: ServeFlags,
 }
 
 /// The work queue of the cluster that QUORATE_SERVERS names
@@ -32,11 +47,21 @@ struct WorkQueue {
 
 impl Sidecar {
     pub(crate) fn run(self) -> Outcome {
-        let Fronted::WorkQueue(args) = self.pattern;
-        let settings = Settings::load(Pattern::WorkQueue, &args.flags.values)?;
-        container(settings, |settings, shutdown| {
-            let spec = Spec::new(Pattern::WorkQueue, "sidecar", server::VERSION);
-            run(spec, settings, shutdown, server::sidecar)
-        })
+        match self.pattern {
+            Fronted::LeaderElection(args) => {
+                let settings = Settings::load(Pattern::LeaderElection, &args.flags.values)?;
+                container(settings, |settings, shutdown| {
+                    let spec = Spec::new(Pattern::LeaderElection, "sidecar", election::VERSION);
+                    run(spec, settings, shutdown, election::sidecar)
+                })
+            }
+            Fronted::WorkQueue(args) => {
+                let settings = Settings::load(Pattern::WorkQueue, &args.flags.values)?;
+                container(settings, |settings, shutdown| {
+                    let spec = Spec::new(Pattern::WorkQueue, "sidecar", queue::VERSION);
+                    run(spec, settings, shutdown, queue::sidecar)
+                })
+            }
+        }
     }
 }

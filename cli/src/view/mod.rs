@@ -4,10 +4,12 @@
 mod batch;
 mod cluster;
 mod common;
+mod election;
 mod job;
 mod queue;
 
 pub(crate) use batch::{BatchDocument, Batches, Children, bar_line};
 pub(crate) use cluster::{ClusterDocument, NodeRow};
+pub(crate) use election::{ChangeDocument, ElectionDocument, Elections};
 pub(crate) use job::{JobDocument, Jobs};
 pub(crate) use queue::{QueueDocument, Queues};

@@ -120,6 +120,12 @@ impl Guard {
         self.lease.valid_for()
     }
 
+    /// When it ends if no renewal comes any more: a reading of CLOCK_BOOTTIME, which is the same for all
+    /// processes of this machine; 0 when it has ended.
+    pub fn valid_until(&self) -> Mono {
+        self.lease.until()
+    }
+
     /// Runs `work` for as long as this process leads, and gives what it gives.
     ///
     /// `work` is polled no more, and dropped, at the latest the margin before the lease ends, also when
