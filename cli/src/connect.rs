@@ -98,9 +98,9 @@ pub(crate) fn election(flags: &ClientFlags) -> Outcome<Election> {
         token,
     };
     let client = quorate_leader_election::client::Client::new(&config);
-    Ok(Election::over(client.map_err(|error| {
-        Failure::config(error.to_string())
-    })?))
+    Ok(Election::over(
+        client.map_err(|error| Failure::config(error.to_string()))?,
+    ))
 }
 
 /// An answer of another kind than the question: client and server are of different versions.

@@ -214,6 +214,13 @@ async fn what_is_taken_away_is_noticed_by_its_holder() {
 async fn observers_miss_nothing() {
     let one = first().await;
     let two = other(&one, "second");
+    // Revisions of a cluster begin with its first change.
+    soon(one.campaign("warm").into_future())
+        .await
+        .unwrap()
+        .resign()
+        .await
+        .unwrap();
     let mut told = one.observe("e").await.unwrap();
     let Observed::State(state) = soon(told.next()).await.unwrap().unwrap() else {
         panic!("the state comes first");

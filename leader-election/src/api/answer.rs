@@ -8,7 +8,7 @@
 //! w·(1−ρ)/(1+ρ) + d(1−ρ): however the caller's clock and this one differ in rate, within ρ each of true
 //! time, w·(1−ρ)/(1+ρ) of its clock is no longer than w of ours. See docs/leases.md.
 
-use super::Api;
+use super::{Api, caller};
 use crate::convert::NO_SESSION;
 use crate::machine::{Answer, ElectionView, Phase, Query, Renewal, SessionId};
 use crate::service::Caller;
@@ -171,6 +171,34 @@ impl Api {
             None => {}
         }
         Ok(answer)
+    }
+
+    /// The answer of the old Kubernetes leader-elector sidecar: bounded in time, and an empty name
+    /// whenever it is not known who leads.
+    pub(crate) async fn named(&self, election: Name) -> super::rest::Named {
+        let answer = self.look(&caller(None), election, None).await;
+        let answer = answer.ok();
+        let own = |answer: &Bounded| answer.leads().then(|| self.candidate.clone()).flatten();
+        let name = answer.as_ref().and_then(|answer| {
+            let leader = answer.view.as_ref()?.leader.as_deref();
+            let stale = answer.role == Role::Unknown
+                && self.candidate.as_ref() == leader.map(|leader| &leader.candidate);
+            leader
+                .filter(|_| !stale)
+                .map(|leader| leader.candidate.clone())
+        });
+        let name = name.or_else(|| answer.as_ref().and_then(own));
+        let token = answer.as_ref().and_then(|answer| {
+            let leader = answer.view.as_ref().and_then(|view| view.leader.as_deref());
+            answer.token.or(leader.map(|leader| leader.token))
+        });
+        let valid_for = answer.and_then(|answer| answer.valid_for);
+        super::rest::Named {
+            fencing_token: token.filter(|_| name.is_some()).map(|token| token.0),
+            name: name.map(|name| name.to_string()).unwrap_or_default(),
+            valid_for_ms: u64::try_from(valid_for.unwrap_or_default().as_millis())
+                .unwrap_or(u64::MAX),
+        }
     }
 
     pub(super) async fn view(

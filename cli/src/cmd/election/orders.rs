@@ -30,7 +30,11 @@ pub(super) struct Resign {
     #[arg(value_parser = parse::name)]
     election: Name,
     /// Why, for those who read the log later
-    #[arg(long, value_name = "TEXT", default_value = "asked for on the command line")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "asked for on the command line"
+    )]
     reason: String,
     /// Only if this is the current token
     #[arg(long, value_name = "TOKEN")]
@@ -94,10 +98,9 @@ impl Transfer {
             .transfer(self.election.as_str(), self.to.as_str(), drain)
             .await?;
         if !ordered.done && self.wait > 0 {
-            context.output.note(format!(
-                "{} drains, {} follows",
-                ordered.from, ordered.to
-            ));
+            context
+                .output
+                .note(format!("{} drains, {} follows", ordered.from, ordered.to));
             self.wait(&handle).await?;
         }
         show(&handle, &self.election, context).await

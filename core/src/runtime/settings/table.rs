@@ -229,6 +229,16 @@ settings! {
     app_pid: Option<u32> { "QUORATE_APP_PID" "PID" Fallback::None, SERVE }
     /// URL that answers 2xx while the application lives (election sidecar)
     app_health_url: Option<HttpUrl> { "QUORATE_APP_HEALTH_URL" "URL" Fallback::None, SERVE }
+    /// election that the sidecar stands for by itself, and answers for on / (election sidecar)
+    election: Option<String> { "QUORATE_ELECTION" "NAME" Fallback::None, SERVE }
+    /// length of the sidecar's own session: a dead host's leadership passes on after so long (election sidecar)
+    session_ttl_ms: Millis { "QUORATE_SESSION_TTL_MS" "MS" Fallback::Text("2000"), SERVE }
+    /// URL that is posted to before a hand-over; 2xx says that the application has stopped (election sidecar)
+    app_drain_url: Option<HttpUrl> { "QUORATE_APP_DRAIN_URL" "URL" Fallback::None, SERVE }
+    /// signal for the process of app_pid before a hand-over: TERM, INT, HUP, USR1 or USR2 (election sidecar)
+    app_drain_signal: Option<String> { "QUORATE_APP_DRAIN_SIGNAL" "SIGNAL" Fallback::None, SERVE }
+    /// answer for the election on 127.0.0.1:4040 too, as the old Kubernetes leader-elector did
+    compat_4040: Switch { "QUORATE_COMPAT_4040" "BOOL" Fallback::Text("0"), SERVE }
     /// definitions of fan-outs (scatter/gather root)
     fanouts_file: Option<PathBuf> { "QUORATE_FANOUTS_FILE" "FILE" Fallback::None, SERVE }
     /// the application behind the leaf gate (scatter/gather)

@@ -1,0 +1,539 @@
+//! The cluster as the application beside this container sees it: the client, and what is held through it.
+//!
+//! Every session that is opened through this container is remembered with what it stands for. An
+//! acknowledgement of a renewal, whoever sent it, says what the session leads as of one instant, and until
+//! when that may be believed: from before the renewal was sent, for the trust of the session's terms. What
+//! this container tells the application about itself comes from there and nowhere else, and the latest end
+//! of what was told is remembered, because no session is closed before it unless the application is gone
+//! or has said that it has stopped.
+
+use super::hook::Hook;
+use super::proof::{Life, Watch};
+use crate::api::{Local, Standing};
+use crate::convert::NO_SESSION;
+use crate::machine::{
+    Answer, Campaigned, Command, ElectionView, Opened, Phase, Query, Renewal, Renewed, Reply,
+    SessionId, limits,
+};
+use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation};
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use quorate_core::clock;
+use quorate_core::error::{Code, Error, Kind};
+use quorate_core::lease::{Holder, Terms};
+use quorate_core::types::{FencingToken, Mono, Name};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Renewals within the trust of one: two may get lost.
+const RENEWALS_PER_TRUST: u32 = 3;
+/// Between renewals when there is nothing to renew, or one failed.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// With nothing to renew.
+const IDLE: Duration = Duration::from_secs(1);
+/// For one operation on the application's behalf.
+const OPERATION_MAX: Duration = Duration::from_secs(2);
+
+pub(super) struct Ambassador {
+    client: Arc<dyn ElectionService>,
+    proof: Arc<Watch>,
+    held: Mutex<BTreeMap<SessionId, Held>>,
+    streams: Arc<AtomicUsize>,
+    stopping: AtomicBool,
+    nudge: Notify,
+}
+
+/// A session that was opened through this container.
+struct Held {
+    terms: Terms,
+    /// What it stands for: election and candidate.
+    candidacies: BTreeSet<(Name, Name)>,
+    /// What it led when it was last renewed.
+    leads: BTreeMap<(Name, Name), Lead>,
+    /// Tokens that were given up here: no late acknowledgement restores trust in them.
+    released: BTreeSet<FencingToken>,
+    /// The application or this container has ended it.
+    closed: bool,
+    /// The end of the latest validity that the application was told.
+    told_until: Mono,
+}
+
+/// A leadership, as of the last renewal that covered it.
+struct Lead {
+    token: FencingToken,
+    holder: Holder,
+}
+
+/// Released tokens that are remembered of a session: renewals under way are few.
+const RELEASED_MAX: usize = 1_024;
+
+impl Held {
+    fn new(terms: Terms) -> Self {
+        Self {
+            terms,
+            candidacies: BTreeSet::new(),
+            leads: BTreeMap::new(),
+            released: BTreeSet::new(),
+            closed: false,
+            told_until: Mono(0),
+        }
+    }
+
+    /// A renewal sent just after `sent` showed how this election stands.
+    fn shown(&mut self, session: SessionId, view: &ElectionView, sent: Mono) {
+        let led = view.leader.as_deref().filter(|leader| {
+            leader.session == session
+                && leader.session != NO_SESSION
+                && !matches!(leader.phase, Phase::Revoking { .. })
+                && !self.released.contains(&leader.token)
+                && self
+                    .candidacies
+                    .contains(&(view.election.clone(), leader.candidate.clone()))
+        });
+        let Some(leader) = led.filter(|_| !self.closed) else {
+            self.leads
+                .retain(|(election, _), _| *election != view.election);
+            return;
+        };
+        let key = (view.election.clone(), leader.candidate.clone());
+        match self.leads.get_mut(&key) {
+            Some(lead) if lead.token == leader.token => lead.holder.renewed(sent),
+            _ => {
+                let lead = Lead {
+                    token: leader.token,
+                    holder: Holder::granted(self.terms, sent),
+                };
+                self.leads.insert(key, lead);
+            }
+        }
+    }
+
+    /// What it leads of an election is given up.
+    fn release(&mut self, election: &Name, token: Option<FencingToken>) {
+        let led = self.leads.iter().filter(|((of, _), _)| of == election);
+        let tokens: Vec<_> = led.map(|(_, lead)| lead.token).chain(token).collect();
+        self.leads.retain(|(of, _), _| of != election);
+        self.released.extend(tokens);
+        while self.released.len() > RELEASED_MAX {
+            self.released.pop_first();
+        }
+    }
+
+    fn close(&mut self) {
+        self.closed = true;
+        self.leads.clear();
+    }
+}
+
+impl Ambassador {
+    pub(super) fn new(client: Arc<dyn ElectionService>, proof: Arc<Watch>) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            proof,
+            held: Mutex::default(),
+            streams: Arc::default(),
+            stopping: AtomicBool::new(false),
+            nudge: Notify::new(),
+        })
+    }
+
+    pub(super) fn proof(&self) -> &Arc<Watch> {
+        &self.proof
+    }
+
+    /// An observation of this container's own, which proves nothing of the application.
+    pub(super) async fn observe_unproven(
+        &self,
+        caller: &Caller,
+        election: Name,
+        after: Option<u64>,
+    ) -> Result<Observation, Error> {
+        self.client.observe(caller, election, after).await
+    }
+
+    /// Renews at once.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Whether a session is still held.
+    pub(super) fn holds(&self, session: SessionId) -> bool {
+        self.held().contains_key(&session)
+    }
+
+    /// From here on the application is told no validity of this leadership any more; gives the end of the
+    /// latest that it was told.
+    pub(super) fn withdraw(
+        &self,
+        session: SessionId,
+        election: &Name,
+        token: FencingToken,
+    ) -> Mono {
+        match self.held().get_mut(&session) {
+            None => Mono(0),
+            Some(held) => {
+                held.release(election, Some(token));
+                held.told_until
+            }
+        }
+    }
+
+    /// Does what the proof allows, for as long as the container runs.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut life = self.proof.life();
+        loop {
+            let now = *life.borrow_and_update();
+            let mut pause = IDLE;
+            match now {
+                Life::Gone => self.close_all().await,
+                Life::Failing => self.revoke_all("its health check failed").await,
+                Life::Unproven => {}
+                Life::Proven if self.stopping.load(Ordering::Acquire) => {}
+                Life::Proven => pause = self.renew_all().await,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.nudge.notified() => {}
+                // The sender lives as long as `self`.
+                changed = life.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Renews every session, with what it stands for; gives the time to the next renewal.
+    async fn renew_all(&self) -> Duration {
+        let sessions: Vec<(SessionId, Duration, Vec<Name>)> = {
+            let held = self.held();
+            held.iter()
+                .map(|(id, held)| {
+                    let elections = held
+                        .candidacies
+                        .iter()
+                        .map(|(election, _)| election.clone());
+                    (*id, held.terms.trust(), elections.collect())
+                })
+                .collect()
+        };
+        let mut pause = IDLE;
+        for (session, trust, elections) in sessions {
+            let beat = trust / RENEWALS_PER_TRUST;
+            pause = pause.min(beat);
+            let caller = Caller {
+                timeout: beat.min(OPERATION_MAX),
+                ..Caller::default()
+            };
+            let mut pages: Vec<Vec<Name>> = elections
+                .chunks(limits::ELECTIONS_PER_RENEWAL_MAX)
+                .map(<[Name]>::to_vec)
+                .collect();
+            if pages.is_empty() {
+                pages.push(Vec::new());
+            }
+            for elections in pages {
+                let renewal = Renewal {
+                    sessions: vec![session],
+                    elections,
+                };
+                if let Err(error) = self.renew_untold(&caller, renewal).await {
+                    tracing::debug!(%error, %session, "a renewal failed");
+                    pause = pause.min(AGAIN_AFTER);
+                }
+            }
+        }
+        pause
+    }
+
+    async fn renew_untold(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error> {
+        let sent = clock::boottime();
+        let sessions = renewal.sessions.clone();
+        let asked = renewal.elections.clone();
+        let result = self.client.renew(caller, renewal).await;
+        match &result {
+            Ok(renewed) => self.acknowledged(sent, &asked, renewed),
+            Err(error) if error.code == Code::SessionExpired => self.forget(&sessions),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Takes an acknowledgement for what it covers.
+    fn acknowledged(&self, sent: Mono, asked: &[Name], renewed: &Renewed) {
+        self.forget(&renewed.ended);
+        let mut all = self.held();
+        for kept in &renewed.live {
+            let Some(held) = all.get_mut(&kept.session) else {
+                continue;
+            };
+            for view in &renewed.elections {
+                held.shown(kept.session, view, sent);
+            }
+            // One that was asked for and is missing does not exist any more.
+            let shown = |election: &Name| renewed.elections.iter().any(|v| v.election == *election);
+            held.leads
+                .retain(|(election, _), _| !asked.contains(election) || shown(election));
+        }
+    }
+
+    fn forget(&self, sessions: &[SessionId]) {
+        let mut held = self.held();
+        for session in sessions {
+            held.remove(session);
+        }
+    }
+
+    /// The application is gone: nothing of it acts any more.
+    async fn close_all(&self) {
+        let sessions: Vec<SessionId> = self.held().keys().copied().collect();
+        for session in sessions {
+            self.close(session).await;
+        }
+    }
+
+    /// Ends a session. Nothing may be believed of it any more.
+    async fn close(&self, session: SessionId) {
+        if let Some(held) = self.held().get_mut(&session) {
+            held.close();
+        }
+        let caller = Caller {
+            timeout: OPERATION_MAX,
+            ..Caller::default()
+        };
+        let command = Command::CloseSession { session };
+        match self.client.execute(&caller, command).await {
+            Ok(_) => self.forget(&[session]),
+            Err(error) if error.code == Code::SessionExpired => self.forget(&[session]),
+            Err(error) => {
+                tracing::warn!(%error, %session, "a session was not closed; trying again");
+                self.nudge();
+            }
+        }
+    }
+
+    /// The application may hang: its leaderships are renewed no more, and end by the clock.
+    async fn revoke_all(&self, reason: &str) {
+        let leads: Vec<(SessionId, Name, FencingToken)> = {
+            let held = self.held();
+            held.iter()
+                .flat_map(|(session, held)| {
+                    let leads = held.leads.iter();
+                    leads.map(|((election, _), lead)| (*session, election.clone(), lead.token))
+                })
+                .collect()
+        };
+        for (session, election, token) in leads {
+            let caller = Caller {
+                timeout: OPERATION_MAX,
+                ..Caller::default()
+            };
+            let command = Command::Revoke {
+                election: election.clone(),
+                token: Some(token),
+                reason: reason.into(),
+            };
+            match self.client.execute(&caller, command).await {
+                Err(error) if error.code.kind() != Kind::Rejected => {
+                    tracing::warn!(%error, %election, "a leadership was not revoked; trying again");
+                }
+                // Revoked, or over before.
+                _ => {
+                    self.withdraw(session, &election, token);
+                }
+            }
+        }
+    }
+
+    /// The container stops: the application is asked to drain, and every session is closed once nothing of
+    /// what was told is left, or the application has stopped.
+    pub(super) async fn stop(&self, hook: &Hook) {
+        self.stopping.store(true, Ordering::Release);
+        let sessions: Vec<(SessionId, Mono, Vec<(Name, FencingToken)>)> = {
+            let held = self.held();
+            held.iter()
+                .map(|(session, held)| {
+                    let leads = held.leads.iter();
+                    let leads = leads.map(|((election, _), lead)| (election.clone(), lead.token));
+                    (*session, held.told_until, leads.collect())
+                })
+                .collect()
+        };
+        for (session, told_until, leads) in sessions {
+            let mut stopped = true;
+            for (election, token) in leads {
+                let left = told_until.since(clock::boottime());
+                if !left.is_zero() {
+                    stopped &= hook.drain(&self.proof, &election, token, left).await;
+                }
+            }
+            if !stopped {
+                self.told_has_passed(told_until).await;
+            }
+            self.close(session).await;
+        }
+    }
+
+    /// Waits until a validity has passed that was told, or the application is gone.
+    pub(super) async fn told_has_passed(&self, until: Mono) {
+        let mut life = self.proof.life();
+        loop {
+            let left = until.since(clock::boottime());
+            if left.is_zero() || *life.borrow_and_update() == Life::Gone {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                changed = life.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<SessionId, Held>> {
+        // Nothing in it is left half done by a panic.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Local for Ambassador {
+    fn standing(&self, election: &Name, candidate: &Name) -> Option<Standing> {
+        if self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        let key = (election.clone(), candidate.clone());
+        let now = clock::boottime();
+        for held in self.held().values_mut() {
+            let Some(lead) = held
+                .leads
+                .get(&key)
+                .filter(|lead| lead.holder.is_valid(now))
+            else {
+                continue;
+            };
+            let until = lead.holder.trusted_until().unwrap_or(now);
+            held.told_until = held.told_until.max(until);
+            return Some(Standing {
+                token: lead.token,
+                valid_for: until.since(now),
+            });
+        }
+        None
+    }
+}
+
+#[async_trait]
+impl ElectionService for Ambassador {
+    async fn execute(&self, caller: &Caller, command: Command) -> Result<Executed, Error> {
+        // What the application says of itself ends its trust before the word is sent.
+        match &command {
+            Command::CloseSession { session } => {
+                if let Some(held) = self.held().get_mut(session) {
+                    held.close();
+                }
+            }
+            Command::Resign {
+                election,
+                session,
+                token,
+            }
+            | Command::Drained {
+                election,
+                session,
+                token,
+            } => {
+                if let Some(held) = self.held().get_mut(session) {
+                    held.release(election, Some(*token));
+                }
+            }
+            Command::Leave {
+                election,
+                candidate,
+                session,
+            } => {
+                if let Some(held) = self.held().get_mut(session) {
+                    held.release(election, None);
+                    held.candidacies
+                        .remove(&(election.clone(), candidate.clone()));
+                }
+            }
+            _ => {}
+        }
+        let executed = self.client.execute(caller, command.clone()).await?;
+        let mut all = self.held();
+        match (&executed.reply, command) {
+            (Reply::Session(Opened { session, terms }), _) => {
+                all.entry(*session).or_insert_with(|| Held::new(*terms));
+            }
+            (Reply::Campaigned(Campaigned { session, terms, .. }), Command::Campaign(campaign)) => {
+                let held = all.entry(*session).or_insert_with(|| Held::new(*terms));
+                held.candidacies
+                    .insert((campaign.election, campaign.candidate));
+                drop(all);
+                self.nudge();
+            }
+            (_, Command::CloseSession { session }) => {
+                all.remove(&session);
+            }
+            _ => {}
+        }
+        Ok(executed)
+    }
+
+    async fn query(&self, caller: &Caller, query: Query) -> Result<Answer, Error> {
+        self.client.query(caller, query).await
+    }
+
+    /// A renewal of the application itself: whatever it acknowledges is told.
+    async fn renew(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error> {
+        let sent = clock::boottime();
+        let renewed = self.renew_untold(caller, renewal).await?;
+        let mut all = self.held();
+        for kept in &renewed.live {
+            if let Some(held) = all.get_mut(&kept.session) {
+                held.told_until = held.told_until.max(sent + kept.terms.trust());
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn observe(
+        &self,
+        caller: &Caller,
+        election: Name,
+        after: Option<u64>,
+    ) -> Result<Observation, Error> {
+        let observation = self.client.observe(caller, election, after).await?;
+        let open = Open::new(Arc::clone(&self.streams), Arc::clone(&self.proof));
+        Ok(observation
+            .map(move |observed| {
+                let _open = &open;
+                observed
+            })
+            .boxed())
+    }
+
+    async fn cluster(&self) -> Result<ClusterInfo, Error> {
+        self.client.cluster().await
+    }
+}
+
+/// A stream of the application that is open.
+struct Open {
+    streams: Arc<AtomicUsize>,
+    proof: Arc<Watch>,
+}
+
+impl Open {
+    fn new(streams: Arc<AtomicUsize>, proof: Arc<Watch>) -> Self {
+        let open = streams.fetch_add(1, Ordering::AcqRel) + 1;
+        proof.streams(open);
+        Self { streams, proof }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let open = self.streams.fetch_sub(1, Ordering::AcqRel) - 1;
+        self.proof.streams(open);
+    }
+}

@@ -1,0 +1,194 @@
+//! Standing for one election by itself: `--election`, for applications that only ask who leads.
+//!
+//! While there is proof that the application lives the candidate stands; what it leads with is told by the
+//! ambassador. When a hand-over is ordered the application is asked to drain; the acknowledgement goes out
+//! when it says that it has stopped, when it is gone, or when everything it was told has passed.
+
+use super::ambassador::Ambassador;
+use super::hook::Hook;
+use super::proof::Life;
+use crate::machine::{Campaign, Command, Leadership, Liveness, Phase, Reply, SessionId};
+use crate::retry::Backoff;
+use crate::service::{Caller, ElectionService as _, Observed};
+use futures::StreamExt as _;
+use quorate_core::clock;
+use quorate_core::error::{Code, Error};
+use quorate_core::types::{FencingToken, LogTime, Name};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// For one operation.
+const OPERATION_MAX: Duration = Duration::from_secs(5);
+/// The application gets at least so long to answer when it is asked to drain.
+const DRAIN_MIN: Duration = Duration::from_millis(100);
+
+pub(super) struct Own {
+    pub(super) ambassador: Arc<Ambassador>,
+    pub(super) hook: Hook,
+    pub(super) election: Name,
+    pub(super) candidate: Name,
+    pub(super) ttl_ms: u64,
+}
+
+impl Own {
+    /// Stands whenever there is proof, until the drain begins.
+    pub(super) async fn stand(self, drain: CancellationToken) {
+        let mut backoff = Backoff::default();
+        let standing = async {
+            let mut life = self.ambassador.proof().life();
+            loop {
+                if life.wait_for(|life| *life == Life::Proven).await.is_err() {
+                    return;
+                }
+                let Err(error) = self.campaign().await else {
+                    backoff.reset();
+                    continue;
+                };
+                tracing::warn!(%error, election = %self.election, "cannot stand for election; trying again");
+                tokio::time::sleep(backoff.next(error.retry_after_ms)).await;
+            }
+        };
+        drain.run_until_cancelled(standing).await;
+    }
+
+    fn caller() -> Caller {
+        Caller {
+            timeout: OPERATION_MAX,
+            ..Caller::default()
+        }
+    }
+
+    /// One candidacy, until its session has ended or the application's life is proven anew.
+    async fn campaign(&self) -> Result<(), Error> {
+        let open = Command::OpenSession {
+            ttl_ms: self.ttl_ms,
+            label: format!("sidecar of {}", self.candidate).into(),
+        };
+        let Reply::Session(opened) = self.execute(open).await? else {
+            return Err(crate::convert::reply::misfit());
+        };
+        let session = opened.session;
+        let mut life = self.ambassador.proof().life();
+        loop {
+            let command = Command::Campaign(Campaign {
+                election: self.election.clone(),
+                candidate: self.candidate.clone(),
+                liveness: Liveness::Session(session),
+                priority: 0,
+                metadata: "".into(),
+            });
+            let revision = match self.execute(command).await {
+                Ok(Reply::Campaigned(campaigned)) => campaigned.revision,
+                Ok(_) => return Err(crate::convert::reply::misfit()),
+                Err(error) if error.code == Code::SessionExpired => return Ok(()),
+                Err(error) => {
+                    // The id is another one's: this session stands for nothing.
+                    let _ = self.execute(Command::CloseSession { session }).await;
+                    return Err(error);
+                }
+            };
+            tokio::select! {
+                followed = self.follow(session, revision) => followed?,
+                // It failed its health check, and stands again once it is well.
+                lost = life.wait_for(|life| *life == Life::Failing) => if lost.is_err() { return Ok(()) },
+            }
+            if !self.ambassador.holds(session) {
+                return Ok(());
+            }
+            if life.wait_for(|life| *life != Life::Failing).await.is_err()
+                || *life.borrow() == Life::Gone
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows the election while the session is held.
+    async fn follow(&self, session: SessionId, after: u64) -> Result<(), Error> {
+        let mut observed = self
+            .ambassador
+            .observe_unproven(&Self::caller(), self.election.clone(), Some(after))
+            .await?;
+        let mut look = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                next = observed.next() => match next {
+                    Some(told) => self.told(session, &told?).await,
+                    None => return Ok(()),
+                },
+                _ = look.tick() => {}
+            }
+            if !self.ambassador.holds(session) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn told(&self, session: SessionId, observed: &Observed) {
+        let (leader, now) = match observed {
+            Observed::State(view) => (view.leader.as_deref(), view.as_of),
+            Observed::Change(change) => (change.leader.as_deref(), change.time),
+        };
+        let Some(leader) = leader.filter(|leader| leader.candidate == self.candidate) else {
+            // Whoever leads, it is not this candidate: the next renewal says so too.
+            self.ambassador.nudge();
+            return;
+        };
+        match &leader.phase {
+            Phase::Leading => self.ambassador.nudge(),
+            Phase::Draining { until, .. } => self.drain(session, leader, now, *until).await,
+            Phase::Revoking { .. } => {
+                let until = self
+                    .ambassador
+                    .withdraw(session, &self.election, leader.token);
+                self.ambassador.told_has_passed(until).await;
+                self.drained(session, leader.token).await;
+            }
+        }
+    }
+
+    async fn drain(&self, session: SessionId, leader: &Leadership, now: LogTime, until: LogTime) {
+        let token = leader.token;
+        let within = Duration::from_millis(until.since_ms(now)).max(DRAIN_MIN);
+        // It leads while it drains, so what it is told meanwhile is true.
+        let stopped = self
+            .hook
+            .drain(self.ambassador.proof(), &self.election, token, within)
+            .await;
+        let until = self.ambassador.withdraw(session, &self.election, token);
+        if !stopped && until > clock::boottime() {
+            self.ambassador.told_has_passed(until).await;
+        }
+        self.drained(session, token).await;
+    }
+
+    /// Acknowledges. What was given up here is given up there, also when the hand-over was called off
+    /// meanwhile: nobody may lead whom nobody believes.
+    async fn drained(&self, session: SessionId, token: FencingToken) {
+        let drained = Command::Drained {
+            election: self.election.clone(),
+            session,
+            token,
+        };
+        let resign = Command::Resign {
+            election: self.election.clone(),
+            session,
+            token,
+        };
+        let ended = match self.execute(drained).await {
+            Ok(Reply::Ended {
+                leadership: false, ..
+            }) => self.execute(resign).await,
+            answer => answer,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, election = %self.election, "a hand-over was not acknowledged; the lease runs out");
+        }
+    }
+
+    async fn execute(&self, command: Command) -> Result<Reply, Error> {
+        let executed = self.ambassador.execute(&Self::caller(), command).await?;
+        Ok(executed.reply)
+    }
+}
