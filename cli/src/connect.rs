@@ -96,6 +96,7 @@ pub(crate) fn election(flags: &ClientFlags) -> Outcome<Election> {
     let config = quorate_leader_election::client::Config {
         servers: settings.servers.0.clone(),
         token,
+        tls: settings.upstream(),
     };
     let client = quorate_leader_election::client::Client::new(&config);
     Ok(Election::over(

@@ -90,6 +90,24 @@ pub struct Server {
 }
 
 impl Server {
+    /// A listener without TLS that ends, with all that is in flight, when `stop` is cancelled.
+    pub fn plain(
+        front: Arc<Front>,
+        limits: Limits,
+        stop: &CancellationToken,
+        name: &'static str,
+    ) -> Self {
+        Self {
+            front,
+            limits,
+            tls: None,
+            drain: stop.clone(),
+            cut: stop.clone(),
+            connections: TaskTracker::new(),
+            name,
+        }
+    }
+
     /// Accepts connections until the drain begins. Connections live on in their own tasks.
     pub async fn run(self, listener: TcpListener) {
         let free = Arc::new(Semaphore::new(self.limits.connections));

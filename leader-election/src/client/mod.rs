@@ -18,6 +18,7 @@ use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation
 use async_trait::async_trait;
 use keep_alive::KeepAlive;
 use quorate_core::error::{Code, Error, Kind};
+use quorate_core::tls::upstream::Upstream;
 use quorate_core::types::Name;
 use quorate_proto::election as pb;
 use servers::{Grpc, Servers};
@@ -31,10 +32,13 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 /// How to reach a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// API addresses: `host:port` or `http://host:port`, in the order in which they are tried.
+    /// API addresses: `host:port`, `http://host:port` or `https://host:port`, in the order in which they are
+    /// tried.
     pub servers: Vec<String>,
     /// The bearer token to present, if the servers want one.
     pub token: Option<String>,
+    /// The certificates for servers whose address begins with `https://`.
+    pub tls: Option<Upstream>,
 }
 
 impl Config {
@@ -47,6 +51,7 @@ impl Config {
                 .map(str::to_owned)
                 .collect(),
             token: None,
+            tls: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Config;
 use crate::convert::key::IDEMPOTENCY_KEY;
 use quorate_core::error::{Code, Error, Kind};
 use quorate_core::machine::OpKey;
+use quorate_core::tls::upstream::Connector;
 use quorate_proto::election::elections_client::ElectionsClient;
 use quorate_proto::election::{GetInfoRequest, Info};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const SERVERS_MAX: usize = 64;
 pub(super) type Grpc = ElectionsClient<Channel>;
 
 #[derive(Debug)]
-pub(crate) struct Servers {
+pub(super) struct Servers {
     servers: Vec<(String, Grpc)>,
     current: AtomicUsize,
     /// A search for the leader is under way.
@@ -48,10 +49,18 @@ impl Servers {
                 config.servers.len()
             )));
         }
+        let connector = match &config.tls {
+            None => None,
+            Some(upstream) => Some(
+                upstream
+                    .connector()
+                    .map_err(|error| Error::invalid(error.to_string()))?,
+            ),
+        };
         let servers = config
             .servers
             .iter()
-            .map(|address| Ok((address.clone(), connect(address)?)))
+            .map(|address| Ok((address.clone(), connect(address, connector.as_ref())?)))
             .collect::<Result<_, Error>>()?;
         let token = config.token.as_deref().map(|token| {
             format!("Bearer {}", token.trim()).parse().map_err(|_| {
@@ -173,28 +182,37 @@ impl Servers {
     }
 }
 
-fn connect(address: &str) -> Result<Grpc, Error> {
+fn connect(address: &str, tls: Option<&Connector>) -> Result<Grpc, Error> {
     let bad = |why: &str| {
         Error::invalid(format!(
-            "the server {address:?} {why}; use host:port or http://host:port"
+            "the server {address:?} {why}; use host:port, http://host:port or https://host:port"
         ))
     };
-    let uri = match address.split_once("://") {
-        None => format!("http://{address}"),
-        Some(("http", _)) => address.to_owned(),
-        Some(("https", _)) => return Err(bad("asks for TLS, which clients do not have yet")),
+    let (uri, tls) = match address.split_once("://") {
+        None => (format!("http://{address}"), None),
+        Some(("http", _)) => (address.to_owned(), None),
+        Some(("https", _)) if tls.is_none() => {
+            return Err(bad(
+                "needs the authority that must have signed its certificate (QUORATE_SERVERS_CA)",
+            ));
+        }
+        // TLS is the connector's business: what travels within it is plain HTTP/2.
+        Some(("https", rest)) => (format!("http://{rest}"), tls),
         Some(_) => return Err(bad("has an unknown scheme")),
     };
     let endpoint = Endpoint::from_shared(uri).map_err(|_| bad("is not an address"))?;
     if endpoint.uri().host().is_none_or(str::is_empty) || endpoint.uri().port().is_none() {
         return Err(bad("lacks its host or port"));
     }
-    let channel = endpoint
+    let endpoint = endpoint
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_ANSWER_MAX)
-        .connect_lazy();
+        .keep_alive_timeout(PING_ANSWER_MAX);
+    let channel = match tls {
+        None => endpoint.connect_lazy(),
+        Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),
+    };
     Ok(ElectionsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
 }
 

@@ -36,6 +36,7 @@ async fn start(
         node: peering.node,
         peers: peering.peers,
         peer_listen: peering.peer_listen,
+        peer_tls: peering.peer_tls,
         data_dir,
         on_fatal: OnFatal::Abort,
         ..Config::in_memory()

@@ -13,7 +13,6 @@ use quorate_core::types::Name;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Where the old sidecar listened.
 const PORT: u16 = 4040;
@@ -42,20 +41,13 @@ pub(super) async fn listen(
     let listener = listen::bind("compat_4040", address)?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|error| Failure::unavailable(format!("compat_4040: {error}")))?;
-    let server = Server {
-        front: Arc::new(Front::opened(
-            Guard::ops(address, settings),
-            router(api, election),
-        )),
-        limits: Limits {
-            connections: CONNECTIONS_MAX,
-            ..Limits::default()
-        },
-        drain: drain.clone(),
-        cut: drain.clone(),
-        connections: TaskTracker::new(),
-        name: "compat",
+    let guard = Guard::ops(address, settings);
+    let front = Arc::new(Front::opened(guard, router(api, election)));
+    let limits = Limits {
+        connections: CONNECTIONS_MAX,
+        ..Limits::default()
     };
+    let server = Server::plain(front, limits, drain, "compat");
     tokio::spawn(server.run(listener));
     Ok(())
 }

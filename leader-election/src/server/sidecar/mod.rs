@@ -50,6 +50,7 @@ pub async fn sidecar(starting: Starting) -> Result<Service, Failure> {
     let config = Config {
         servers: settings.servers.0.iter().map(ToString::to_string).collect(),
         token,
+        tls: settings.upstream(),
     };
     let client = Client::new(&config).map_err(|error| Failure::config(error.detail))?;
     let candidate = candidate(&starting)?;
