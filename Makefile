@@ -37,11 +37,12 @@ demo: ## transcode a film over three queue nodes and three workers while some ar
 	$(CARGO) build --release -p quorate -p transcode
 	exec $(TARGET)/release/transcode demo --dir target/demo $${INPUT:+-- "$$INPUT"}
 
-test: ## run every test: 2,000 simulated clusters (5 min), planted bugs, killed processes (1 min), then units, models and sockets (10 min)
+test: ## run every test: 2,500 simulated clusters (6 min), planted bugs, killed processes (1 min), then units, models and sockets (10 min)
 	examples/transcode/need-ffmpeg
 	$(CARGO) build --workspace --all-features
 	$(TARGET)/debug/simulate --seeds 2000
 	$(TARGET)/debug/simulate --seeds 500 --planted
+	$(TARGET)/debug/simulate --pattern election --seeds 500
 	$(TARGET)/debug/chaos --seed 1 --seconds 45 --kills 8 --pauses 3 --partitions 4
 	$(CARGO) test --workspace --all-features --no-fail-fast
 
@@ -49,9 +50,10 @@ chaos: ## 60 s of load on three processes and 20 kills, half of them of the lead
 	$(CARGO) build --release -p quorate -p quorate-tests
 	$(TARGET)/release/chaos --seed $(or $(SEED),1) --seconds 60 --kills 20
 
-soak: ## the large counts: 50,000 simulated clusters; 100 kills, 60 partitions and 40 pauses of processes; about an hour
+soak: ## the large counts: 50,000 simulated clusters of each pattern; 100 kills, 60 partitions and 40 pauses of processes; about an hour
 	$(CARGO) build --release -p quorate -p quorate-tests
 	$(TARGET)/release/simulate --from 100000 --seeds 50000
+	$(TARGET)/release/simulate --pattern election --from 100000 --seeds 50000
 	$(TARGET)/release/chaos --seed 7 --seconds 900 --kills 100 --pauses 40 --partitions 60
 
 bench: ## load on a work queue of its own, by the Rust client and by plain HTTP, and with its leader killed

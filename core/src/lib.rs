@@ -18,6 +18,7 @@ pub mod log;
 pub mod machine;
 #[cfg(feature = "replica")]
 pub mod node;
+pub mod planted;
 #[cfg(feature = "replica")]
 pub mod replica;
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 //! The leader's side: when each lease may be ended.
 
 use super::Terms;
+use crate::planted::{self, Bug};
 use crate::types::Mono;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,7 +74,7 @@ impl<K: Ord + Copy> Keeper<K> {
             return false;
         };
         count.pending = count.pending.saturating_sub(1);
-        let live = !count.end_proposed;
+        let live = !count.end_proposed || planted::on(Bug::AckAfterExpiryProposed);
         if live {
             count.end = count.end.max(receipt + count.terms.patience());
         }

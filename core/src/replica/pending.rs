@@ -10,6 +10,7 @@ use super::entry::{Entry, Header, LoggedOp};
 use super::input::RequestId;
 use super::parked::Place;
 use crate::codec;
+use crate::planted::{self, Bug};
 use crate::types::Mono;
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -89,6 +90,19 @@ pub(super) struct Pending<C> {
     bytes: usize,
     in_flight: VecDeque<Proposed<C>>,
     undecided: VecDeque<Undecided>,
+}
+
+impl<C: Serialize> Batch<C> {
+    /// For a planted bug: takes over what the leader proposed on its own account.
+    fn take_own(&mut self, ops: Vec<LoggedOp<C>>, waiters: &[Waiter]) {
+        for (op, waiter) in ops.into_iter().zip(waiters) {
+            if matches!(waiter, Waiter::Own) {
+                codec::encode_into(&op, &mut self.encoded);
+                self.ops.push(op);
+                self.waiters.push(Waiter::Own);
+            }
+        }
+    }
 }
 
 impl<C> Default for Pending<C> {
@@ -220,13 +234,17 @@ impl<C: Serialize> Pending<C> {
     /// The office is over: gives the waiters of what was never proposed, and keeps the others until
     /// they are decided or `until`.
     pub(super) fn lose_office(&mut self, until: Mono) -> Vec<Waiter> {
+        let mut kept = Batch::default();
         for proposed in self.in_flight.drain(..) {
             let Proposed {
                 index,
                 term,
+                entry,
                 waiters,
-                ..
             } = proposed;
+            if planted::on(Bug::ExpiryCrossesTerm) {
+                kept.take_own(entry.ops, &waiters);
+            }
             self.undecided.push_back(Undecided {
                 index,
                 term,
@@ -236,10 +254,15 @@ impl<C: Serialize> Pending<C> {
         }
         self.ops = 0;
         self.bytes = 0;
-        self.batches
+        let lost = self
+            .batches
             .drain(..)
             .flat_map(|batch| batch.waiters)
-            .collect()
+            .collect();
+        if !kept.ops.is_empty() {
+            self.put_back(kept);
+        }
+        lost
     }
 
     /// Waiters whose entry is at or below an index that a snapshot of the leader skipped over, or

@@ -6,6 +6,7 @@
 
 use super::input::RequestId;
 use crate::machine::Machine;
+use crate::planted::{self, Bug};
 use crate::types::{Mono, NodeId};
 use std::collections::VecDeque;
 
@@ -67,6 +68,18 @@ impl<M: Machine> Reads<M> {
     /// Waits for the next round.
     pub(super) fn push(&mut self, read: Read<M>) {
         self.len += 1;
+        let at_once = match &read {
+            Read::Query { .. } => Bug::LeaseBasedReads,
+            Read::Renew { .. } => Bug::AckWithoutRound,
+        };
+        if planted::on(at_once) {
+            return self.confirmed.push_back((0, vec![read]));
+        }
+        if planted::on(Bug::AckByOlderRound)
+            && let Some(round) = &mut self.round
+        {
+            return round.reads.push(read);
+        }
         self.next.push(read);
     }
 

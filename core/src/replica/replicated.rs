@@ -11,6 +11,7 @@ use super::hash;
 use crate::codec;
 use crate::error::{Code, Error};
 use crate::machine::{Context, Machine, Op, OpKey, Origin};
+use crate::planted::{self, Bug};
 use crate::types::{FencingToken, LogIndex, LogTime, Principal, Term};
 use std::collections::VecDeque;
 
@@ -141,7 +142,11 @@ impl<M: Machine> Replicated<M> {
 
     fn apply_op(&mut self, op: LoggedOp<M::Command>, events: &mut Vec<M::Event>) -> Outcome<M> {
         match (op.origin, op.command) {
-            (Origin::Leader(term), _) if term != self.term => Outcome::Own,
+            (Origin::Leader(term), _)
+                if term != self.term && !planted::on(Bug::ExpiryCrossesTerm) =>
+            {
+                Outcome::Own
+            }
             (Origin::Leader(_), Command::Activate { level }) => {
                 self.level = self.level.max(level);
                 Outcome::Own

@@ -2,9 +2,9 @@
 
 use super::ledger::True;
 use super::store::Store;
+use quorate_core::machine::Machine;
 use quorate_core::replica::{Config, Input, Output, Replica, SnapshotMeta, Write};
 use quorate_core::types::{ClusterId, GroupId, Mono, NodeId, Now};
-use quorate_work_queue::machine::QueueMachine;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -62,9 +62,9 @@ pub(crate) enum DiskWork {
 }
 
 /// The living part of a node; gone with a crash.
-pub(crate) struct Life {
+pub(crate) struct Life<M: Machine> {
     /// The replica.
-    pub(crate) replica: Replica<QueueMachine>,
+    pub(crate) replica: Replica<M>,
     /// Its log and snapshots.
     pub(crate) store: Store,
     /// When the next tick is due, by its own clock.
@@ -80,7 +80,7 @@ pub(crate) struct Life {
 }
 
 /// A node that lives, or lies dead with its disk.
-pub(crate) struct SimNode {
+pub(crate) struct SimNode<M: Machine> {
     /// Its id.
     pub(crate) id: NodeId,
     /// Its clocks.
@@ -88,7 +88,7 @@ pub(crate) struct SimNode {
     /// Its disk.
     pub(crate) disk: quorate_core::log::SimDisk,
     /// The living part.
-    pub(crate) life: Option<Life>,
+    pub(crate) life: Option<Life<M>>,
     /// Which life it is; events of an earlier one are void.
     pub(crate) incarnation: u64,
     /// Stands still until then.
@@ -116,7 +116,7 @@ pub(crate) fn replica_config(node: NodeId, seed: u64, boot_nonce: u64) -> Config
     }
 }
 
-impl SimNode {
+impl<M: Machine> SimNode<M> {
     /// Starts the node from its disk.
     pub(crate) fn start(&mut self, seed: u64, at: True) {
         self.incarnation += 1;
@@ -142,7 +142,7 @@ impl SimNode {
     }
 
     /// Hands one input in.
-    pub(crate) fn step(&mut self, at: True, input: Input<QueueMachine>) {
+    pub(crate) fn step(&mut self, at: True, input: Input<M>) {
         let now = self.clock.now(at);
         if let Some(life) = &mut self.life {
             life.replica.step(now, input);
@@ -150,7 +150,7 @@ impl SimNode {
     }
 
     /// Lets the replica act: a tick if one is due, then a turn.
-    pub(crate) fn turn(&mut self, at: True, out: &mut Vec<Output<QueueMachine>>) {
+    pub(crate) fn turn(&mut self, at: True, out: &mut Vec<Output<M>>) {
         let now = self.clock.now(at);
         if let Some(life) = &mut self.life {
             if now.mono >= life.tick_at {

@@ -10,31 +10,36 @@ use std::fmt;
 pub struct Report {
     /// The seed it is a function of.
     pub seed: u64,
+    /// What else `simulate` must be told to replay it.
+    pub replay: &'static str,
     /// The mixture of faults it drew.
     pub faults: Faults,
     /// Hash over every input and output.
     pub trace: u64,
     /// Events carried out.
     pub steps: u64,
-    /// Acknowledged enqueues, grants that arrived, acknowledged completions.
-    pub enqueued: u64,
-    /// Grants that arrived.
-    pub granted: u64,
-    /// Acknowledged completions.
-    pub completed: u64,
+    /// What was done, by kind; the last one stands for the use of it all.
+    pub summary: Vec<(&'static str, u64)>,
     /// How often each kind of thing happened; see which faults really struck.
     pub counts: BTreeMap<&'static str, u64>,
     /// Broken promises; empty is good.
     pub violations: Vec<Violation>,
 }
 
+impl Report {
+    /// How much of what it is all for was done.
+    pub fn done(&self) -> u64 {
+        self.summary.last().map_or(0, |(_, count)| *count)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "seed {}: {} steps, {} enqueued, {} granted, {} completed, trace {:016x}",
-            self.seed, self.steps, self.enqueued, self.granted, self.completed, self.trace
-        )?;
+        write!(f, "seed {}: {} steps", self.seed, self.steps)?;
+        for (what, count) in &self.summary {
+            write!(f, ", {count} {what}")?;
+        }
+        writeln!(f, ", trace {:016x}", self.trace)?;
         writeln!(f, "  faults: {:?}", self.faults)?;
         writeln!(f, "  counts: {:?}", self.counts)?;
         for violation in &self.violations {
@@ -42,8 +47,8 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "  replay: cargo run -p quorate-tests --bin simulate -- --seed {}",
-            self.seed
+            "  replay: cargo run -p quorate-tests --bin simulate -- {}--seed {}",
+            self.replay, self.seed
         )
     }
 }

@@ -1,14 +1,10 @@
 //! A node's storage in the simulation: the production log and snapshot files on a simulated disk.
 
-use super::actors::is_final;
-use super::ledger::FinalJob;
 use super::node::{DiskWork, Life};
 use quorate_core::log::{Identity, Log, Options, SimDisk, SnapshotReader, SnapshotWriter};
-use quorate_core::machine::{Duties, Machine};
+use quorate_core::machine::Machine;
 use quorate_core::replica::{Boot, Input, Member, SnapshotMeta};
-use quorate_core::types::{ClusterId, LogTime, Mono, NodeId};
-use quorate_work_queue::machine::{Answer, BatchId, BatchState, Query, QueueDuties, QueueMachine};
-use std::collections::BTreeMap;
+use quorate_core::types::{ClusterId, NodeId};
 
 /// Segments small enough to roll many times in one run.
 const SEGMENT_BYTES: u64 = 16 * 1024;
@@ -108,7 +104,7 @@ fn slices(
     Ok(slices)
 }
 
-impl Life {
+impl<M: Machine> Life<M> {
     /// The disk takes what is queued; it is done when [`Life::end_writes`] is called.
     pub(crate) fn begin_writes(&mut self) {
         self.store.writing.extend(self.disk_queue.drain(..));
@@ -118,7 +114,7 @@ impl Life {
     ///
     /// # Errors
     /// What the log says.
-    pub(crate) fn end_writes(&mut self) -> Result<Vec<Input<QueueMachine>>, String> {
+    pub(crate) fn end_writes(&mut self) -> Result<Vec<Input<M>>, String> {
         let mut inputs = Vec::new();
         let mut last = None;
         let mut must_sync = false;
@@ -149,62 +145,5 @@ impl Life {
             inputs.push(Input::Persisted { ticket });
         }
         Ok(inputs)
-    }
-}
-
-/// What the cluster holds at the end.
-pub(crate) struct FinalState {
-    /// All jobs.
-    pub(crate) jobs: Vec<FinalJob>,
-    /// Batches, and whether they are complete.
-    pub(crate) joined: BTreeMap<BatchId, bool>,
-}
-
-impl FinalState {
-    /// Reads it out of the leader's machine, page by page as a client would.
-    pub(crate) fn of(machine: &QueueMachine) -> Self {
-        let duties = QueueDuties::new(machine, Mono(0));
-        let ask = |query| machine.query(&duties, LogTime(0), query);
-        let mut jobs = Vec::new();
-        let mut after = None;
-        while let Ok(Answer::Jobs(page, next)) = ask(Query::Jobs {
-            queue: super::actors::queue(),
-            state: None,
-            label: None,
-            after,
-            limit: 1_000,
-        }) {
-            jobs.extend(page.into_iter().map(|job| FinalJob {
-                id: job.id,
-                state: job.state,
-                result: job.result.map(|result| result.to_vec()),
-            }));
-            after = next;
-            if after.is_none() {
-                break;
-            }
-        }
-        let mut joined = BTreeMap::new();
-        let mut after = None;
-        while let Ok(Answer::Batches(page, next)) = ask(Query::Batches {
-            after,
-            limit: 1_000,
-        }) {
-            joined.extend(
-                page.into_iter()
-                    .map(|batch| (batch.id, batch.state == BatchState::Completed)),
-            );
-            after = next;
-            if after.is_none() {
-                break;
-            }
-        }
-        Self { jobs, joined }
-    }
-
-    /// Whether nothing is left to do.
-    pub(crate) fn is_over(&self) -> bool {
-        self.jobs.iter().all(|job| is_final(job.state))
-            && self.joined.values().all(|joined| *joined)
     }
 }

@@ -16,76 +16,27 @@ pub(crate) use worker::Worker;
 
 use crate::sim::ledger::{Ledger, True};
 use crate::sim::node::Clock;
-use crate::sim::rng::Rng;
+use crate::sim::queue::Queue;
 use quorate_core::error::{Code, Error};
 use quorate_core::lease::{Holder, Terms};
 use quorate_core::machine::OpKey;
 use quorate_core::types::{Mono, Name};
 use quorate_work_queue::machine::{
-    Answer, BatchId, Command, Lease, LeaseId, LeaseRequest, NewJob, OnDead, Query, Renewal,
-    Renewed, Reply, SessionId, Settings, Settle, Settlement, State,
+    Answer, BatchId, Command, Lease, LeaseId, LeaseRequest, NewJob, OnDead, Query, QueueMachine,
+    Renewal, Renewed, Reply, SessionId, Settings, Settle, Settlement, State,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One request of an actor; answered once, or never if it or its answer is lost.
-#[allow(clippy::large_enum_variant, reason = "a call lives for one event")]
-#[derive(Clone, Debug)]
-pub(crate) enum Call {
-    /// A command, perhaps under a key, willing to wait so many milliseconds.
-    Execute {
-        command: Command,
-        key: Option<OpKey>,
-        wait_ms: u64,
-    },
-    /// A question.
-    Query(Query),
-    /// A heartbeat.
-    Renew(Renewal),
-}
-
+/// A request, its answer, what an actor is told, and what it wants done.
+pub(crate) type Call = crate::sim::play::Call<QueueMachine>;
 /// The answer to a [`Call`].
-#[derive(Clone, Debug)]
-pub(crate) enum CallResult {
-    /// To a command; the flag says that the reply is a remembered one.
-    Executed(Result<(Reply, bool), Error>),
-    /// To a question.
-    Answered(Result<Answer, Error>),
-    /// To a heartbeat.
-    Renewed(Result<Renewed, Error>),
-}
-
+pub(crate) type CallResult = crate::sim::play::CallResult<QueueMachine>;
 /// What an actor is told.
-#[derive(Clone, Debug)]
-pub(crate) enum Signal {
-    /// It begins, or begins anew after a crash.
-    Start,
-    /// A timer it set.
-    Timer(u64),
-    /// An answer to the call of this number.
-    Answer(u64, CallResult),
-}
-
-/// What an actor wants done, and the world as it sees it.
-pub(crate) struct Effects<'a> {
-    /// True time; for the ledger only.
-    pub(crate) at: True,
-    /// Its own clock's reading.
-    pub(crate) mono: Mono,
-    /// Its own clock.
-    pub(crate) clock: Clock,
-    /// Chance.
-    pub(crate) rng: &'a mut Rng,
-    /// The record.
-    pub(crate) ledger: &'a mut Ledger,
-    /// No new work is begun any more: the run is coming to its end.
-    pub(crate) winding_down: bool,
-    /// Calls to make, with their numbers.
-    pub(crate) calls: Vec<(u64, Call)>,
-    /// Timers to set: delay in milliseconds, and their numbers.
-    pub(crate) timers: Vec<(u64, u64)>,
-}
+pub(crate) type Signal = crate::sim::play::Signal<QueueMachine>;
+/// What an actor wants done.
+pub(crate) type Effects<'a> = crate::sim::play::Effects<'a, Queue>;
 
 /// Patience of every actor with one call, before it is sent again.
 const CALL_MS: u64 = 700;

@@ -2,13 +2,15 @@
 
 use super::*;
 
-impl World {
-    pub(super) fn settle_in(&mut self, actor: Actor) {
+impl<P: Play> World<P> {
+    pub(super) fn settle_in(&mut self, actor: P::Actor) {
         let clock = self.clock();
         self.inhabitants.push(Inhabitant {
             actor,
             clock,
             life: 0,
+            paused_until: 0,
+            home: NodeId(0),
         });
         let actor = self.inhabitants.len() - 1;
         self.at(
@@ -21,7 +23,14 @@ impl World {
         );
     }
 
-    pub(super) fn call(&mut self, node: NodeId, actor: usize, life: u64, number: u64, call: Call) {
+    pub(super) fn call(
+        &mut self,
+        node: NodeId,
+        actor: usize,
+        life: u64,
+        number: u64,
+        call: Call<P::Machine>,
+    ) {
         self.request_last += 1;
         let id = RequestId(self.request_last);
         let Some(sim) = self.nodes.get(&node) else {
@@ -54,7 +63,12 @@ impl World {
         self.input(node, input);
     }
 
-    pub(super) fn answer(&mut self, node: NodeId, request: RequestId, result: CallResult) {
+    pub(super) fn answer(
+        &mut self,
+        node: NodeId,
+        request: RequestId,
+        result: CallResult<P::Machine>,
+    ) {
         let Some((actor, life, number)) = self.requests.remove(&(node, request)) else {
             self.fatal
                 .push(format!("node {node} answered request {request:?} twice"));
@@ -75,14 +89,25 @@ impl World {
         );
     }
 
-    pub(super) fn signal(&mut self, index: usize, life: u64, signal: Signal) {
+    pub(super) fn signal(&mut self, index: usize, life: u64, signal: Signal<P::Machine>) {
         let Some(inhabitant) = self.inhabitants.get_mut(index) else {
             return;
         };
         if inhabitant.life != life {
             return;
         }
-        let mut effects = Effects {
+        if inhabitant.paused_until > self.now {
+            let at = inhabitant.paused_until;
+            return self.at(
+                at,
+                Event::Signal {
+                    actor: index,
+                    life,
+                    signal,
+                },
+            );
+        }
+        let mut effects = Effects::<P> {
             at: self.now,
             mono: inhabitant.clock.mono(self.now),
             clock: inhabitant.clock,
@@ -92,7 +117,7 @@ impl World {
             calls: Vec::new(),
             timers: Vec::new(),
         };
-        inhabitant.actor.signal(signal, &mut effects);
+        P::signal(&mut inhabitant.actor, signal, &mut effects);
         let (calls, timers) = (effects.calls, effects.timers);
         for (delay_ms, number) in timers {
             self.at(
@@ -105,7 +130,7 @@ impl World {
             );
         }
         for (number, call) in calls {
-            let node = self.pick_node();
+            let node = self.turn_to(index);
             let delay = self.rng.range(50_000, self.faults.delay_ms_max.max(1) * MS);
             self.at(
                 self.now + delay,
@@ -118,6 +143,25 @@ impl World {
                 },
             );
         }
+    }
+
+    /// Where this actor's call goes.
+    fn turn_to(&mut self, index: usize) -> NodeId {
+        let home = self.inhabitants.get(index).map(|one| one.home);
+        let leads = |home: &NodeId| {
+            let status = self.statuses.get(home);
+            status.is_some_and(|status| status.role == Role::Leader)
+        };
+        // Only half of them, so that the others learn what the new leader did.
+        let clings = P::CLINGS && index.is_multiple_of(2);
+        if let Some(home) = home.filter(|home| clings && leads(home)) {
+            return home;
+        }
+        let node = self.pick_node();
+        if let Some(inhabitant) = self.inhabitants.get_mut(index) {
+            inhabitant.home = node;
+        }
+        node
     }
 
     /// Where a client's call goes: mostly to a node that takes itself for the leader.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl World {
+impl<P: Play> World<P> {
     pub(super) fn is_current(&self, node: NodeId, incarnation: u64) -> bool {
         self.nodes
             .get(&node)
@@ -10,10 +10,24 @@ impl World {
     }
 
     /// Hands an input to a node, or puts it off while the node stands still.
-    pub(super) fn input(&mut self, node: NodeId, input: Input<QueueMachine>) {
-        if let Some(sim) = self.nodes.get_mut(&node) {
-            sim.step(self.now, input);
+    pub(super) fn input(&mut self, node: NodeId, input: Input<P::Machine>) {
+        let jitter = self.rng.below(5 * MS);
+        let Some(sim) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        if sim.paused_until > self.now {
+            // It lies in a socket until the process goes on, and is read in any order then.
+            let (at, incarnation) = (sim.paused_until + jitter, sim.incarnation);
+            return self.at(
+                at,
+                Event::Late {
+                    node,
+                    incarnation,
+                    input,
+                },
+            );
         }
+        sim.step(self.now, input);
         self.turn(node);
     }
 
@@ -68,7 +82,7 @@ impl World {
         }
     }
 
-    pub(super) fn output(&mut self, id: NodeId, output: Output<QueueMachine>) {
+    pub(super) fn output(&mut self, id: NodeId, output: Output<P::Machine>) {
         Self::note(&mut self.trace, format_args!("{id}>{output:?}"));
         match output {
             Output::Persist { ticket, write } => self.disk_work(id, DiskWork::Write(ticket, write)),
@@ -134,7 +148,8 @@ impl World {
                 id: request,
                 result,
             } => self.answer(id, request, CallResult::Renewed(result)),
-            Output::StreamOpened { .. } | Output::Event(_) => {}
+            Output::StreamOpened { .. } => {}
+            Output::Event(event) => P::told(&mut self.ledger, id, &event),
             Output::Status(status) => {
                 let led = self
                     .statuses
@@ -255,14 +270,17 @@ impl World {
             return;
         };
         match life.store.store_snapshot(meta, &slices) {
-            Ok(()) => self.input(
-                to,
-                Input::SnapshotReceived {
-                    from,
-                    message,
-                    slices,
-                },
-            ),
+            Ok(()) => {
+                P::interrupted(&mut self.ledger, to);
+                self.input(
+                    to,
+                    Input::SnapshotReceived {
+                        from,
+                        message,
+                        slices,
+                    },
+                );
+            }
             Err(reason) => self.fatal.push(format!("node {to}: {reason}")),
         }
     }

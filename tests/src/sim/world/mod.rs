@@ -4,24 +4,21 @@ mod clients;
 mod cluster;
 mod strike;
 
-use crate::sim::actors::{
-    Actor, Batcher, Call, CallResult, Effects, Producer, Reader, Signal, Worker,
-};
 use crate::sim::faults::Faults;
-use crate::sim::ledger::{Ledger, True};
+use crate::sim::ledger::True;
 use crate::sim::network::Network;
 use crate::sim::node::{CLUSTER, Clock, DiskWork, SimNode};
+use crate::sim::play::{Call, CallResult, Effects, Play, Signal};
 use crate::sim::report::Report;
 use crate::sim::rng::Rng;
 use crate::sim::store::Store;
 use quorate_core::log::SimDisk;
-use quorate_core::machine::{Op, Origin};
+use quorate_core::machine::{Machine, Op, Origin};
 use quorate_core::replica::{
     Input, Member, Output, Proposal, RequestId, Role, SnapshotMeta, Status,
 };
 use quorate_core::types::{DiskId, NodeId, Principal};
 use quorate_proto::peer::RaftMessage;
-use quorate_work_queue::machine::QueueMachine;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
@@ -46,8 +43,9 @@ impl Default for Options {
 
 const MS: u64 = 1_000_000;
 
+#[allow(clippy::large_enum_variant, reason = "an event lives for one step")]
 #[derive(Debug)]
-enum Event {
+enum Event<M: Machine> {
     /// A message reaches a node.
     Deliver {
         to: NodeId,
@@ -89,62 +87,73 @@ enum Event {
         actor: usize,
         life: u64,
         number: u64,
-        call: Call,
+        call: Call<M>,
     },
     /// Something reaches an actor.
     Signal {
         actor: usize,
         life: u64,
-        signal: Signal,
+        signal: Signal<M>,
+    },
+    /// What came while a node stood still.
+    Late {
+        node: NodeId,
+        incarnation: u64,
+        input: Input<M>,
     },
     /// Faults strike.
     Crash,
     Partition,
     Heal,
     Pause,
-    WorkerCrash,
+    ActorCrash,
+    ActorPause,
     WallJump,
     /// The faulty phase is over.
     Calm,
 }
 
-struct Scheduled(True, u64, Event);
+struct Scheduled<M: Machine>(True, u64, Event<M>);
 
-impl PartialEq for Scheduled {
+impl<M: Machine> PartialEq for Scheduled<M> {
     fn eq(&self, other: &Self) -> bool {
         (self.0, self.1) == (other.0, other.1)
     }
 }
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
+impl<M: Machine> Eq for Scheduled<M> {}
+impl<M: Machine> PartialOrd for Scheduled<M> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
-impl Ord for Scheduled {
+impl<M: Machine> Ord for Scheduled<M> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.0, self.1).cmp(&(other.0, other.1))
     }
 }
 
-struct Inhabitant {
-    actor: Actor,
+struct Inhabitant<P: Play> {
+    actor: P::Actor,
     clock: Clock,
     life: u64,
+    paused_until: True,
+    /// The node that it turned to last.
+    home: NodeId,
 }
 
-struct World {
+struct World<P: Play> {
     seed: u64,
     now: True,
     sequence: u64,
-    events: BinaryHeap<Reverse<Scheduled>>,
+    events: BinaryHeap<Reverse<Scheduled<P::Machine>>>,
     rng: Rng,
     network: Network,
     faults: Faults,
-    nodes: BTreeMap<NodeId, SimNode>,
+    drawn: Faults,
+    nodes: BTreeMap<NodeId, SimNode<P::Machine>>,
     statuses: BTreeMap<NodeId, Status>,
-    inhabitants: Vec<Inhabitant>,
-    ledger: Ledger,
+    inhabitants: Vec<Inhabitant<P>>,
+    ledger: P::Ledger,
     requests: BTreeMap<(NodeId, RequestId), (usize, u64, u64)>,
     request_last: u64,
     winding_down: bool,
@@ -155,8 +164,8 @@ struct World {
 }
 
 /// Runs one seed.
-pub fn run(seed: u64, options: Options) -> Report {
-    let mut world = World::new(seed);
+pub(super) fn run<P: Play>(seed: u64, options: Options) -> Report {
+    let mut world = World::<P>::new(seed);
     world.begin(options);
     let end = (options.faulty_ms + options.calm_ms) * MS;
     while let Some(Reverse(Scheduled(at, _, event))) = world.events.pop() {
@@ -170,10 +179,11 @@ pub fn run(seed: u64, options: Options) -> Report {
     world.finish()
 }
 
-impl World {
+impl<P: Play> World<P> {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let faults = Faults::draw(&mut rng);
+        let mut faults = Faults::draw(&mut rng);
+        P::adjust(&mut faults, &mut rng);
         let network = Network::new(rng.fork());
         Self {
             seed,
@@ -182,10 +192,11 @@ impl World {
             events: BinaryHeap::new(),
             network,
             faults,
+            drawn: faults,
             nodes: BTreeMap::new(),
             statuses: BTreeMap::new(),
             inhabitants: Vec::new(),
-            ledger: Ledger::default(),
+            ledger: P::ledger(&faults),
             requests: BTreeMap::new(),
             request_last: 0,
             winding_down: false,
@@ -232,19 +243,14 @@ impl World {
             self.nodes.insert(member.node, node);
             self.turn(member.node);
         }
-        for actor in 0..2 {
-            self.settle_in(Actor::Producer(Producer::new(actor + 1)));
+        for actor in P::actors() {
+            self.settle_in(actor);
         }
-        for actor in 0..3 {
-            self.settle_in(Actor::Worker(Worker::new(actor + 11)));
-        }
-        self.settle_in(Actor::Batcher(Batcher::new(21)));
-        self.settle_in(Actor::Reader(Reader::new()));
         self.schedule_faults();
         self.at(options.faulty_ms * MS, Event::Calm);
     }
 
-    fn at(&mut self, at: True, event: Event) {
+    fn at(&mut self, at: True, event: Event<P::Machine>) {
         self.sequence += 1;
         self.events
             .push(Reverse(Scheduled(at.max(self.now), self.sequence, event)));
@@ -269,7 +275,7 @@ impl World {
         let _ = Hash(trace).write_fmt(parts);
     }
 
-    fn carry_out(&mut self, event: Event) {
+    fn carry_out(&mut self, event: Event<P::Machine>) {
         Self::note(&mut self.trace, format_args!("{}|{event:?}", self.now));
         match event {
             Event::Deliver { to, from, message } => {
@@ -309,6 +315,15 @@ impl World {
                     self.disk_done(node);
                 }
             }
+            Event::Late {
+                node,
+                incarnation,
+                input,
+            } => {
+                if self.is_current(node, incarnation) {
+                    self.input(node, input);
+                }
+            }
             Event::Restart { node } => self.restart(node),
             Event::Call {
                 node,
@@ -326,54 +341,56 @@ impl World {
             Event::Partition => self.partition(),
             Event::Heal => self.network.heal(),
             Event::Pause => self.pause(),
-            Event::WorkerCrash => self.worker_crash(),
+            Event::ActorCrash => self.actor_crash(),
+            Event::ActorPause => self.actor_pause(),
             Event::WallJump => self.wall_jump(),
             Event::Calm => self.calm(),
         }
     }
 
-    /// Whether every job and batch that was acknowledged has come good.
+    /// Whether all that was begun has come good.
     fn is_over(&self) -> bool {
-        !self.fatal.is_empty() || self.final_state().is_some_and(|state| state.is_over())
+        !self.fatal.is_empty() || self.leading().is_some_and(P::is_over)
     }
 
-    fn final_state(&self) -> Option<super::store::FinalState> {
+    /// The machine of the node that leads and serves.
+    fn leading(&self) -> Option<&P::Machine> {
         let (leader, _) = self
             .statuses
             .iter()
             .filter(|(_, status)| status.role == Role::Leader && status.ready)
             .max_by_key(|(_, status)| status.term)?;
         let life = self.nodes.get(leader)?.life.as_ref()?;
-        Some(super::store::FinalState::of(life.replica.machine()))
+        Some(life.replica.machine())
     }
 
     fn finish(mut self) -> Report {
         let now = self.now;
         for inhabitant in &mut self.inhabitants {
             let clock = inhabitant.clock;
-            if let Actor::Worker(worker) = &mut inhabitant.actor {
-                worker.finish(now, &clock, &mut self.ledger);
-            }
+            P::finish(&mut inhabitant.actor, now, &clock, &mut self.ledger);
         }
-        match self.final_state() {
-            Some(state) => self.ledger.settle(&state.jobs, &state.joined),
-            None => self
-                .ledger
-                .blame("P11", "no leader serves after all faults ended".to_owned()),
+        let mut ledger = std::mem::take(&mut self.ledger);
+        match self.leading() {
+            Some(machine) => P::judge(&mut ledger, machine),
+            None => P::blame(
+                &mut ledger,
+                "P11",
+                "no leader serves after all faults ended".to_owned(),
+            ),
         }
         for fatal in std::mem::take(&mut self.fatal) {
-            self.ledger.blame("P10", fatal);
+            P::blame(&mut ledger, "P10", fatal);
         }
         Report {
             seed: self.seed,
-            faults: Faults::draw(&mut Rng::new(self.seed)),
+            replay: P::REPLAY,
+            faults: self.drawn,
             trace: self.trace,
             steps: self.steps,
-            enqueued: self.ledger.enqueued,
-            granted: self.ledger.granted,
-            completed: self.ledger.completed,
+            summary: P::summary(&ledger),
             counts: self.counts,
-            violations: self.ledger.violations(),
+            violations: P::violations(&ledger),
         }
     }
 }

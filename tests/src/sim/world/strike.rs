@@ -2,14 +2,15 @@
 
 use super::*;
 
-impl World {
+impl<P: Play> World<P> {
     pub(super) fn schedule_faults(&mut self) {
         let faults = self.faults;
         for (every, event) in [
             (faults.crash_every_ms, Event::Crash),
             (faults.partition_every_ms, Event::Partition),
             (faults.pause_every_ms, Event::Pause),
-            (faults.worker_crash_every_ms, Event::WorkerCrash),
+            (faults.worker_crash_every_ms, Event::ActorCrash),
+            (faults.pause_every_ms, Event::ActorPause),
             (
                 if faults.wall_jump_ms > 0 { 1_000 } else { 0 },
                 Event::WallJump,
@@ -19,7 +20,7 @@ impl World {
         }
     }
 
-    pub(super) fn again(&mut self, every_ms: u64, event: Event) {
+    pub(super) fn again(&mut self, every_ms: u64, event: Event<P::Machine>) {
         if every_ms > 0 && !self.winding_down {
             let delay = self.rng.range(every_ms / 4, every_ms * 2) * MS;
             self.at(self.now + delay, event);
@@ -83,6 +84,7 @@ impl World {
             return;
         }
         node.start(seed, now);
+        P::interrupted(&mut self.ledger, id);
         if let Some(reason) = &node.ruined {
             self.fatal
                 .push(format!("node {id} does not start again: {reason}"));
@@ -118,24 +120,28 @@ impl World {
         self.again(self.faults.pause_every_ms, Event::Pause);
     }
 
-    pub(super) fn worker_crash(&mut self) {
-        let workers: Vec<usize> = self
+    /// One of those of whom `is_one` holds.
+    fn some_actor(&mut self, is_one: impl Fn(&P::Actor) -> bool) -> Option<usize> {
+        let actors: Vec<usize> = self
             .inhabitants
             .iter()
             .enumerate()
-            .filter(|(_, inhabitant)| matches!(inhabitant.actor, Actor::Worker(_)))
+            .filter(|(_, inhabitant)| is_one(&inhabitant.actor))
             .map(|(index, _)| index)
             .collect();
-        let index = usize::try_from(self.rng.below(workers.len() as u64)).unwrap_or(0);
+        let index = usize::try_from(self.rng.below(actors.len() as u64)).unwrap_or(0);
+        actors.get(index).copied()
+    }
+
+    pub(super) fn actor_crash(&mut self) {
         let now = self.now;
-        if let Some(actor) = workers.get(index).copied()
+        if let Some(actor) = self.some_actor(P::may_crash)
             && let Some(inhabitant) = self.inhabitants.get_mut(actor)
         {
             inhabitant.life += 1;
+            inhabitant.paused_until = 0;
             let (clock, life) = (inhabitant.clock, inhabitant.life);
-            if let Actor::Worker(worker) = &mut inhabitant.actor {
-                worker.crash(now, &clock, &mut self.ledger);
-            }
+            P::crash(&mut inhabitant.actor, now, &clock, &mut self.ledger);
             let delay = self.rng.range(1, 500) * MS;
             self.at(
                 now + delay,
@@ -147,7 +153,24 @@ impl World {
             );
         }
         self.count("worker crashes");
-        self.again(self.faults.worker_crash_every_ms, Event::WorkerCrash);
+        self.again(self.faults.worker_crash_every_ms, Event::ActorCrash);
+    }
+
+    pub(super) fn actor_pause(&mut self) {
+        // Many about as long as a session: then late answers meet an end that is under way.
+        let (least, most) = if self.rng.chance(600) {
+            (450, 750)
+        } else {
+            (10, 1_500)
+        };
+        let until = self.now + self.rng.range(least, most) * MS;
+        if let Some(actor) = self.some_actor(P::may_pause)
+            && let Some(inhabitant) = self.inhabitants.get_mut(actor)
+        {
+            inhabitant.paused_until = until;
+            self.count("actor pauses");
+        }
+        self.again(self.faults.pause_every_ms, Event::ActorPause);
     }
 
     pub(super) fn wall_jump(&mut self) {
@@ -176,6 +199,9 @@ impl World {
                 node.paused_until = 0;
             }
             self.restart(id);
+        }
+        for inhabitant in &mut self.inhabitants {
+            inhabitant.paused_until = 0;
         }
     }
 }
