@@ -214,6 +214,29 @@ async fn a_single_node_in_memory_executes_answers_and_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_dropped_stops_and_gives_its_directory_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || configs(dir.path(), 1).remove(0);
+    let node: Node<Sums> = Node::start(config()).await.unwrap();
+    assert_eq!(execute(&node, add("a", 2)).await, 2);
+    let clone = node.clone();
+    drop(node);
+    assert_eq!(execute(&clone, add("a", 3)).await, 5, "a clone is left");
+    drop(clone);
+    let again = async {
+        loop {
+            match Node::<Sums>::start(config()).await {
+                Ok(node) => break node,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let node = tokio::time::timeout(PATIENCE, again).await.unwrap();
+    assert_eq!(node.query("a".to_owned(), PATIENCE).await, Ok(5));
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_answer_from_any_survive_the_leader_and_a_restart_of_all() {
     let dir = tempfile::tempdir().unwrap();
     let configs = configs(dir.path(), 3);

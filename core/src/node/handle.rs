@@ -22,9 +22,29 @@ pub(super) const REQUESTS_MAX: usize = 65_536;
 /// Pause before another try when the leader is unknown or has just changed.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// A running replica of a machine. Clones share it.
+/// A running replica of a machine. Clones share it; it stops when it is shut down or, abruptly, when
+/// the last clone is dropped.
 pub struct Node<M: Machine> {
     pub(super) shared: Arc<Shared<M>>,
+    /// None in the node's own tasks, which must not keep it alive.
+    pub(super) owner: Option<Arc<Owner<M>>>,
+}
+
+/// Stops the node when its users are gone.
+pub(super) struct Owner<M: Machine>(pub(super) Arc<Shared<M>>);
+
+impl<M: Machine> Drop for Owner<M> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl<M: Machine> Shared<M> {
+    /// Ends the tasks and, through the driver, the threads.
+    pub(super) fn stop(&self) {
+        self.stopping.cancel();
+        self.mailbox.close();
+    }
 }
 
 pub(super) struct Shared<M: Machine> {
@@ -43,6 +63,7 @@ impl<M: Machine> Clone for Node<M> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
+            owner: self.owner.clone(),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::config::{Config, OnFatal, StartError};
 use super::disk::{self, SharedSnapshots, SnapshotStore};
 use super::driver::{Driver, Letter};
 use super::forming;
-use super::handle::{Node, REQUESTS_MAX, Shared};
+use super::handle::{Node, Owner, REQUESTS_MAX, Shared};
 use super::incoming;
 use super::mailbox::Mailbox;
 use super::peers::{self, Links, Outgoing, OutgoingEnds, PeerServer, Peers, Standing};
@@ -58,8 +58,7 @@ impl<M: Machine> Node<M> {
     pub async fn shutdown(&self) {
         self.hand_over().await;
         let shared = Arc::clone(&self.shared);
-        shared.stopping.cancel();
-        shared.mailbox.close();
+        shared.stop();
         let threads = {
             let mut threads = shared
                 .threads
@@ -158,6 +157,8 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         stopping: CancellationToken::new(),
         threads: std::sync::Mutex::default(),
     });
+    // Stops what was started when starting fails.
+    let owner = Arc::new(Owner(Arc::clone(&shared)));
     for line in lines {
         tokio::spawn(
             shared
@@ -168,6 +169,7 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
     }
     let handle = Node {
         shared: Arc::clone(&shared),
+        owner: None,
     };
     let snapshots: SharedSnapshots = Arc::new(SnapshotStore(disk.clone()));
     if let Some(listener) = listener {
@@ -214,7 +216,10 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
             }
         });
     }
-    Ok(handle)
+    Ok(Node {
+        shared,
+        owner: Some(owner),
+    })
 }
 
 /// What a node has in hand before its replica runs.
