@@ -37,10 +37,10 @@ demo: ## transcode a film over three queue nodes and three workers while some ar
 	$(CARGO) build --release -p quorate -p transcode
 	exec $(TARGET)/release/transcode demo --dir target/demo $${INPUT:+-- "$$INPUT"}
 
-test: ## run every test: 2,500 simulated clusters (6 min), planted bugs, killed processes (1 min), then units, models and sockets (10 min)
+test: ## run every test: 2,000 simulated clusters (5 min), planted bugs, killed processes (1 min), then units, models and sockets (10 min)
 	examples/transcode/need-ffmpeg
 	$(CARGO) build --workspace --all-features
-	$(TARGET)/debug/simulate --seeds 2000
+	$(TARGET)/debug/simulate --seeds 1500
 	$(TARGET)/debug/simulate --seeds 500 --planted
 	$(TARGET)/debug/simulate --pattern election --seeds 500
 	$(TARGET)/debug/chaos --seed 1 --seconds 45 --kills 8 --pauses 3 --partitions 4
