@@ -1,10 +1,12 @@
 //! Scatter/gather: one request goes to every shard at once, one truthful answer comes back in time.
 //!
-//! `gather` (pure, one machine a request) → the driver on tokio → library and containers. The same
-//! [`gather::Gather`] runs in all of them and in the simulator, so a policy is tested once.
+//! `gather` (pure, one machine a request) → `drive` (the engine on tokio) → library and containers.
+//! The same [`gather::Gather`] runs in all of them and in the simulator, so a policy is tested once.
 
 #[cfg(feature = "client")]
 pub mod definition;
+#[cfg(feature = "client")]
+pub mod drive;
 pub mod gather;
 #[cfg(feature = "client")]
 pub mod merge;

@@ -1,4 +1,4 @@
-//! One request from its plan to its answer: the engine's outputs carried out on tokio.
+//! One request from its plan to its answer: what the driver needs to know of fan-outs.
 
 use super::answer::{Answer, AttemptLine, refused};
 use super::fanout::Fanout;
@@ -6,27 +6,22 @@ use super::leaf::{self, Outgoing};
 use super::question::Question;
 use super::{DEPTH_MAX, Root};
 use crate::definition::LeafKind;
+use crate::drive::{Choice, Ended, Order, Shell, drive};
 use crate::gather::{
-    AttemptId, Canary, Caps, Failure, Gather, Input, Outcome, Output, Plan, Reason, Replica,
-    ShardIndex, ShardPlan, Verdict,
+    AttemptId, Canary, Caps, Failure, Kind, Outcome, Plan, Reason, ReplicaSet, ShardIndex,
+    ShardPlan, Verdict,
 };
 use crate::merge::{Bounds, MergeFailure, Merged, Merging, Piece};
-use crate::pool::{CallError, Chosen, Replicas, Reply, Target};
-use futures::future::{AbortHandle, Abortable, BoxFuture};
-use futures::stream::{FuturesUnordered, StreamExt as _};
+use crate::pool::{CallError, Replicas, Reply, Target};
 use quorate_core::clock::monotonic;
 use quorate_core::error::{Code, Error};
 use quorate_core::types::Mono;
-use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The reserve if the definition names none: a twentieth of the time, at most this.
 const RESERVE_MAX: Duration = Duration::from_millis(50);
-
-type Ended = (AttemptId, Result<Reply, CallError>);
 
 impl Root {
     /// Answers a question.
@@ -61,9 +56,11 @@ impl Root {
         let permit = self.admission().enter(shards.len())?;
         let plan = plan(fanout, &question, &shards, started, allowed);
         let deadline = plan.deadline;
-        let gather = Gather::new(plan).map_err(|error| Error::invalid(error.to_string()))?;
-        let run = Run::new(fanout, &question, shards, gather);
-        let (outcome, merging, run) = run.drive().await;
+        let idempotent = plan.idempotent;
+        let mut run = Run::new(fanout, &question, shards, idempotent);
+        let outcome = drive(plan, fanout.budgets(), &mut run, Run::send)
+            .await
+            .map_err(|error| Error::invalid(error.to_string()))?;
         if outcome.verdict == Verdict::Failed(Failure::Canary)
             && let Some(fingerprint) = fingerprint
         {
@@ -85,7 +82,7 @@ impl Root {
         let merged = match outcome.verdict {
             Verdict::Failed(failure) => return Err(refused(failure, &outcome, &ids, &run.details)),
             Verdict::Complete | Verdict::Partial => {
-                finish(merging, question.nested, deadline).await?
+                finish(run.merging, question.nested, deadline).await?
             }
         };
         Ok(Answer::new(
@@ -227,37 +224,25 @@ fn count(fanout: &Fanout, outcome: &Outcome) {
 }
 
 /// One attempt as the shell keeps it.
+#[derive(Default)]
 struct Attempt {
     line: AttemptLine,
     sent: Option<Mono>,
     target: Option<Arc<Target>>,
-    abort: Option<AbortHandle>,
-    staged: Option<(Piece, crate::pool::Reply)>,
 }
 
 /// A request under way.
 struct Run<'a> {
     fanout: &'a Arc<Fanout>,
     outgoing: Outgoing<'a>,
+    idempotent: bool,
     shards: Vec<usize>,
     replicas: Vec<Arc<Replicas>>,
-    gather: Gather,
     merging: Box<dyn Merging>,
     attempts: Vec<Attempt>,
     /// What was last said about a shard's failure.
     details: Vec<Option<String>>,
-    calls: FuturesUnordered<BoxFuture<'static, Option<Ended>>>,
-    inputs: VecDeque<Input>,
-    timer: Option<Mono>,
     begin: Mono,
-}
-
-/// What is left of a run for its answer.
-struct Ran {
-    shards: Vec<usize>,
-    replicas: Vec<Arc<Replicas>>,
-    attempts: Vec<Attempt>,
-    details: Vec<Option<String>>,
 }
 
 impl<'a> Run<'a> {
@@ -265,245 +250,140 @@ impl<'a> Run<'a> {
         fanout: &'a Arc<Fanout>,
         question: &'a Question,
         shards: Vec<usize>,
-        gather: Gather,
+        idempotent: bool,
     ) -> Self {
         let merge_bytes = usize::try_from(fanout.spec().limits.merge_bytes).unwrap_or(usize::MAX);
         Self {
             fanout,
             outgoing: Outgoing::new(fanout, question),
+            idempotent,
             replicas: shards.iter().map(|shard| fanout.replicas(*shard)).collect(),
             details: vec![None; shards.len()],
             attempts: Vec::with_capacity(shards.len()),
             shards,
-            gather,
             merging: fanout.merger().init(Bounds { merge_bytes }),
-            calls: FuturesUnordered::new(),
-            inputs: VecDeque::from([Input::Start]),
-            timer: None,
             begin: monotonic(),
         }
     }
 
-    async fn drive(mut self) -> (Outcome, Box<dyn Merging>, Ran) {
-        let clock = (Instant::now(), monotonic());
-        let mut out = Vec::new();
-        let outcome = loop {
-            if let Some(outcome) = self.turn(&mut out) {
-                break outcome;
-            }
-            let at = self.timer.map(|at| clock.0 + at.since(clock.1));
-            let wait = async {
-                match at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let input = tokio::select! {
-                Some(ended) = self.calls.next() => ended.and_then(|ended| self.ended(ended)),
-                () = wait => {
-                    self.timer = None;
-                    Some(Input::Timer)
-                }
-            };
-            self.inputs.extend(input);
-        };
-        // Losers are cancelled by being dropped.
-        let ran = Ran {
-            shards: self.shards,
-            replicas: self.replicas,
-            attempts: self.attempts,
-            details: self.details,
-        };
-        (*outcome, self.merging, ran)
-    }
-
-    /// Feeds the engine until it wants nothing more.
-    fn turn(&mut self, out: &mut Vec<Output>) -> Option<Box<Outcome>> {
-        let mut finished = None;
-        while let Some(input) = self.inputs.pop_front() {
-            let budgets = self.fanout.budgets();
-            self.gather.step(monotonic(), input, budgets, out);
-            for output in out.drain(..) {
-                match output {
-                    Output::Choose {
-                        attempt,
-                        shard,
-                        excluded,
-                        kind,
-                    } => {
-                        let chosen = self.replicas[shard.index()].choose(excluded, kind);
-                        let input = chosen_input(&mut self.attempts, attempt, kind, shard, chosen);
-                        self.inputs.push_back(input);
-                    }
-                    Output::Send {
-                        attempt,
-                        shard,
-                        replica,
-                        kind,
-                        remaining,
-                    } => {
-                        let call = self.prepare(attempt, shard, replica, kind, remaining);
-                        self.calls.extend(call);
-                    }
-                    Output::Cancel { attempt, .. } => self.cancel(attempt),
-                    Output::SetTimer { at } => self.timer = Some(at),
-                    Output::Accept { attempt, shard } => {
-                        let input = self.accept(attempt, shard);
-                        self.inputs.push_back(input);
-                    }
-                    Output::Finish(outcome) => finished = Some(outcome),
-                }
+    /// The future of a call. It holds nothing of the request.
+    fn send(&mut self, order: Order) -> impl Future<Output = Result<Reply, CallError>> + use<> {
+        let replicas = &self.replicas[order.shard.index()];
+        let target = self.attempts[order.attempt.index()].target.clone();
+        let call = target.as_ref().map(|target| {
+            let place = self.shards[order.shard.index()];
+            self.outgoing
+                .call(place, target.url(), order.kind, order.remaining)
+        });
+        if let Some(call) = &call
+            && order.kind == Kind::Primary
+            && self.idempotent
+        {
+            replicas.shadow(call, order.remaining);
+        }
+        let now = monotonic();
+        let row = &mut self.attempts[order.attempt.index()];
+        row.sent = Some(now);
+        row.line.sent_us = Some(micros(now.since(self.begin)));
+        async move {
+            match target.zip(call) {
+                Some((target, call)) => target.call(&call).await,
+                None => Err(CallError::new(Reason::NoReplica, "no replica was chosen")),
             }
         }
-        finished
     }
 
-    fn prepare(
+    fn row(&mut self, attempt: AttemptId) -> &mut Attempt {
+        if self.attempts.len() <= attempt.index() {
+            self.attempts
+                .resize_with(attempt.index() + 1, Attempt::default);
+        }
+        &mut self.attempts[attempt.index()]
+    }
+}
+
+impl Shell for Run<'_> {
+    type Raw = Result<Reply, CallError>;
+    /// What is merged, and the answer that holds its room until then.
+    type Staged = (Piece, Reply);
+
+    fn choose(
         &mut self,
         attempt: AttemptId,
         shard: ShardIndex,
-        replica: Replica,
-        kind: crate::gather::Kind,
-        remaining: Duration,
-    ) -> Option<BoxFuture<'static, Option<Ended>>> {
-        let replicas = &self.replicas[shard.index()];
-        let target = Arc::clone(replicas.targets().get(usize::from(replica.0))?);
-        let place = self.shards[shard.index()];
-        let call = self.outgoing.call(place, target.url(), kind, remaining);
-        if kind == crate::gather::Kind::Primary && self.gather.plan().idempotent {
-            replicas.shadow(&call, remaining);
-        }
-        let (abort, registration) = AbortHandle::new_pair();
-        let row = self.attempts.get_mut(attempt.index())?;
-        let now = monotonic();
-        row.sent = Some(now);
-        row.line.sent_us = Some(micros(now.since(self.begin)));
-        row.abort = Some(abort);
-        row.target = Some(Arc::clone(&target));
-        let calling = async move { (attempt, target.call(&call).await) };
-        Some(Box::pin(async move {
-            Abortable::new(calling, registration).await.ok()
-        }))
+        excluded: ReplicaSet,
+        kind: Kind,
+    ) -> Option<Choice> {
+        let chosen = self.replicas[shard.index()].choose(excluded, kind);
+        let row = self.row(attempt);
+        row.line.index = shard.index();
+        row.line.kind = match kind {
+            Kind::Primary => "primary",
+            Kind::Retry => "retry",
+            Kind::Hedge => "hedge",
+        };
+        let Some(chosen) = chosen else {
+            row.line.outcome = "no_replica".to_owned();
+            return None;
+        };
+        row.line.replica = Some(chosen.target.url().to_string());
+        row.line.outcome = "not_sent".to_owned();
+        let choice = Choice {
+            replica: chosen.replica,
+            p50: chosen.target.p50(),
+            late_after: chosen.target.late_after(),
+        };
+        row.target = Some(chosen.target);
+        Some(choice)
     }
 
-    fn cancel(&mut self, attempt: AttemptId) {
+    fn landed(&mut self, order: &Order, raw: Self::Raw) -> Ended<Self::Staged> {
         let now = monotonic();
-        if let Some(row) = self.attempts.get_mut(attempt.index()) {
-            row.staged = None;
-            if let Some(abort) = row.abort.take() {
-                abort.abort();
-            }
-            row.end(now, "cancelled", None);
-        }
-    }
-
-    /// A call has ended by itself.
-    fn ended(&mut self, (attempt, outcome): Ended) -> Option<Input> {
-        let now = monotonic();
-        let row = self.attempts.get_mut(attempt.index())?;
-        row.abort = None;
-        let shard = row.line.index;
-        let read = outcome.and_then(|reply| {
+        let shard = order.shard.index();
+        let read = raw.and_then(|reply| {
             let (told, piece) = leaf::read(self.fanout, self.shards[shard], &reply)?;
             Ok((told, piece, reply))
         });
+        let row = &mut self.attempts[order.attempt.index()];
         match read {
             Ok((told, piece, reply)) => {
                 row.end(now, "answered", None);
-                let bytes = piece.body.len() as u64;
-                row.staged = Some((piece, reply));
-                Some(Input::Reply {
-                    attempt,
-                    bytes,
+                Ended::Reply {
+                    bytes: piece.body.len() as u64,
+                    staged: (piece, reply),
                     told,
-                })
+                }
             }
             Err(error) => {
                 row.end(now, error.reason.as_str(), Some(error.detail.clone()));
                 self.details[shard] = Some(error.detail);
-                Some(Input::Failed {
-                    attempt,
+                Ended::Failed {
                     reason: error.reason,
                     pushback: error.pushback,
-                })
+                }
             }
         }
     }
 
-    fn accept(&mut self, attempt: AttemptId, shard: ShardIndex) -> Input {
-        let row = &mut self.attempts[attempt.index()];
-        let Some((piece, _reply)) = row.staged.take() else {
-            // The engine accepts only what was staged and not cancelled.
-            return Input::Refused {
-                attempt,
-                reason: Reason::Cancelled,
-            };
+    fn merge(&mut self, order: &Order, (piece, _reply): Self::Staged) -> Result<(), Reason> {
+        let row = &mut self.attempts[order.attempt.index()];
+        let Err(refusal) = self.merging.push(piece) else {
+            row.line.outcome = "merged".to_owned();
+            return Ok(());
         };
-        match self.merging.push(piece) {
-            Ok(()) => {
-                row.line.outcome = "merged".to_owned();
-                Input::Merged { attempt }
-            }
-            Err(refusal) => {
-                if refusal.reason.retryable()
-                    && let Some(target) = &row.target
-                {
-                    target.disappointed();
-                }
-                row.line.outcome = refusal.reason.as_str().to_owned();
-                row.line.detail = Some(refusal.detail.clone());
-                self.details[shard.index()] = Some(refusal.detail);
-                Input::Refused {
-                    attempt,
-                    reason: refusal.reason,
-                }
-            }
+        if refusal.reason.retryable()
+            && let Some(target) = &row.target
+        {
+            target.disappointed();
         }
+        row.line.outcome = refusal.reason.as_str().to_owned();
+        row.line.detail = Some(refusal.detail.clone());
+        self.details[order.shard.index()] = Some(refusal.detail);
+        Err(refusal.reason)
     }
-}
 
-fn chosen_input(
-    attempts: &mut Vec<Attempt>,
-    attempt: AttemptId,
-    kind: crate::gather::Kind,
-    shard: ShardIndex,
-    chosen: Option<Chosen>,
-) -> Input {
-    // Attempts are numbered without gaps, in the order of their choice.
-    while attempts.len() <= attempt.index() {
-        attempts.push(Attempt {
-            line: AttemptLine {
-                index: shard.index(),
-                ..AttemptLine::default()
-            },
-            sent: None,
-            target: None,
-            abort: None,
-            staged: None,
-        });
-    }
-    let line = &mut attempts[attempt.index()].line;
-    line.index = shard.index();
-    line.kind = match kind {
-        crate::gather::Kind::Primary => "primary",
-        crate::gather::Kind::Retry => "retry",
-        crate::gather::Kind::Hedge => "hedge",
-    };
-    match chosen {
-        None => {
-            line.outcome = "no_replica".to_owned();
-            Input::NoReplica { attempt }
-        }
-        Some(chosen) => {
-            line.replica = Some(chosen.target.url().to_string());
-            line.outcome = "not_sent".to_owned();
-            Input::Chosen {
-                attempt,
-                replica: chosen.replica,
-                p50: chosen.target.p50(),
-                late_after: chosen.target.late_after(),
-            }
-        }
+    fn cancelled(&mut self, order: &Order) {
+        self.attempts[order.attempt.index()].end(monotonic(), "cancelled", None);
     }
 }
 

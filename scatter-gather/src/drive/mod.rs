@@ -1,0 +1,295 @@
+//! The engine on tokio: one request is one future, and its calls are polled within it.
+//!
+//! No task is spawned for a leaf: a thousand calls are a thousand futures of one task, so that losers
+//! end when they are dropped, and the whole request ends when its future is. What the engine must not
+//! know (connections, bodies, mergers) is behind [`Shell`] and the futures that `send` makes.
+
+mod flight;
+
+#[cfg(test)]
+mod tests;
+
+use crate::gather::{
+    AttemptId, Budgets, Gather, Input, Kind, Outcome, Output, Plan, PlanError, Reason, Replica,
+    ReplicaSet, ShardIndex, Told,
+};
+use flight::{Landed, Tower, fly};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use quorate_core::clock::monotonic;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// A replica that a balancer offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its place in the shard's list.
+    pub replica: Replica,
+    /// Its median latency, zero while unknown.
+    pub p50: Duration,
+    /// The plan's hedging quantile of its latency, if known.
+    pub late_after: Option<Duration>,
+}
+
+/// A call to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its number within the request.
+    pub attempt: AttemptId,
+    /// The shard.
+    pub shard: ShardIndex,
+    /// The replica.
+    pub replica: Replica,
+    /// What it is for; hedges are marked as of low priority on the wire.
+    pub kind: Kind,
+    /// What the leaf is told it has left.
+    pub remaining: Duration,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum Ended<S> {
+    /// A successful answer has come whole.
+    Reply {
+        /// It.
+        staged: S,
+        /// Bytes of its body.
+        bytes: u64,
+        /// What it says about itself.
+        told: Told,
+    },
+    /// There is no answer.
+    Failed {
+        /// Why.
+        reason: Reason,
+        /// The leaf asked for less load.
+        pushback: bool,
+    },
+}
+
+/// What a request needs beside its calls: a balancer, a reader of answers, and a merger.
+pub trait Shell {
+    /// What the future of a call gives.
+    type Raw;
+    /// A whole answer on its way to the merger.
+    type Staged;
+
+    /// Offers a replica of a shard that is not excluded.
+    fn choose(
+        &mut self,
+        attempt: AttemptId,
+        shard: ShardIndex,
+        excluded: ReplicaSet,
+        kind: Kind,
+    ) -> Option<Choice>;
+
+    /// Reads how a call ended.
+    fn landed(&mut self, order: &Order, raw: Self::Raw) -> Ended<Self::Staged>;
+
+    /// Hands an answer to the merger. On a refusal the merger is as it was before.
+    ///
+    /// # Errors
+    /// The reason that stands in the account.
+    fn merge(&mut self, order: &Order, staged: Self::Staged) -> Result<(), Reason>;
+
+    /// A call is called off: its future is dropped.
+    fn cancelled(&mut self, order: &Order) {
+        let _ = order;
+    }
+}
+
+/// Runs a request to its end.
+///
+/// Dropping the future drops all its calls. `send` makes the future of a call; it is polled at once.
+/// Needs a tokio runtime with time.
+///
+/// # Errors
+/// A plan that cannot be carried out; nothing was sent then.
+pub async fn drive<S, F, C>(
+    plan: Plan,
+    budgets: Budgets<'_>,
+    shell: &mut S,
+    mut send: F,
+) -> Result<Outcome, PlanError>
+where
+    S: Shell,
+    F: FnMut(&mut S, Order) -> C,
+    C: Future<Output = S::Raw>,
+{
+    let shards = plan.shards.len();
+    let mut request = Request {
+        gather: Gather::new(plan)?,
+        budgets,
+        orders: Vec::with_capacity(shards),
+        tower: Tower::new(shards),
+        staged: None,
+        out: Vec::new(),
+    };
+    let mut flights = FuturesUnordered::new();
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut input = Input::Start;
+    loop {
+        let tower = request.tower.clone();
+        let outcome = request.step(input, shell, timer.as_mut(), |shell, order| {
+            let call = send(shell, order);
+            flights.push(fly(order.attempt, tower.clone(), call));
+        });
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
+        }
+        input = loop {
+            tokio::select! {
+                biased;
+                Some(landed) = flights.next() => {
+                    if let Some(input) = request.landed(landed, shell) {
+                        break input;
+                    }
+                }
+                () = timer.as_mut() => break Input::Timer,
+            }
+        };
+    }
+}
+
+struct Request<'a, S: Shell> {
+    gather: Gather,
+    budgets: Budgets<'a>,
+    // By attempt; `None` for one that was never sent, or that has ended.
+    orders: Vec<Option<Order>>,
+    tower: Tower,
+    // The answer that this step is about.
+    staged: Option<(AttemptId, S::Staged)>,
+    out: Vec<Output>,
+}
+
+impl<S: Shell> Request<'_, S> {
+    /// What a call's end means to the engine; nothing if it was called off.
+    fn landed(&mut self, landed: Landed<S::Raw>, shell: &mut S) -> Option<Input> {
+        let attempt = landed.attempt;
+        let raw = landed.result?;
+        let order = self.order(attempt)?;
+        Some(match shell.landed(&order, raw) {
+            Ended::Reply {
+                staged,
+                bytes,
+                told,
+            } => {
+                self.staged = Some((attempt, staged));
+                Input::Reply {
+                    attempt,
+                    bytes,
+                    told,
+                }
+            }
+            Ended::Failed { reason, pushback } => {
+                self.orders[attempt.index()] = None;
+                Input::Failed {
+                    attempt,
+                    reason,
+                    pushback,
+                }
+            }
+        })
+    }
+
+    fn order(&self, attempt: AttemptId) -> Option<Order> {
+        self.orders.get(attempt.index()).copied().flatten()
+    }
+
+    /// Steps the engine and carries out what it wants, until it wants nothing more.
+    fn step(
+        &mut self,
+        input: Input,
+        shell: &mut S,
+        mut timer: Pin<&mut Sleep>,
+        mut send: impl FnMut(&mut S, Order),
+    ) -> Option<Outcome> {
+        let now = monotonic();
+        let mut out = std::mem::take(&mut self.out);
+        self.gather.step(now, input, self.budgets, &mut out);
+        let mut next = 0;
+        let mut outcome = None;
+        while let Some(output) = out.get_mut(next) {
+            next += 1;
+            let output = std::mem::replace(output, Output::SetTimer { at: now });
+            let answer = match output {
+                Output::Choose {
+                    attempt,
+                    shard,
+                    excluded,
+                    kind,
+                } => Some(match shell.choose(attempt, shard, excluded, kind) {
+                    Some(choice) => Input::Chosen {
+                        attempt,
+                        replica: choice.replica,
+                        p50: choice.p50,
+                        late_after: choice.late_after,
+                    },
+                    None => Input::NoReplica { attempt },
+                }),
+                Output::Send {
+                    attempt,
+                    shard,
+                    replica,
+                    kind,
+                    remaining,
+                } => {
+                    let order = Order {
+                        attempt,
+                        shard,
+                        replica,
+                        kind,
+                        remaining,
+                    };
+                    let rows = self.orders.len().max(attempt.index() + 1);
+                    self.orders.resize(rows, None);
+                    self.orders[attempt.index()] = Some(order);
+                    send(shell, order);
+                    None
+                }
+                Output::Cancel { attempt, .. } => {
+                    self.tower.call_off(attempt);
+                    if let Some(order) = self.orders[attempt.index()].take() {
+                        shell.cancelled(&order);
+                    }
+                    None
+                }
+                Output::SetTimer { at } => {
+                    let after = at.since(now);
+                    timer.as_mut().reset(tokio::time::Instant::now() + after);
+                    None
+                }
+                Output::Accept { attempt, .. } => Some(self.accept(attempt, shell)),
+                Output::Finish(finished) => {
+                    outcome = Some(*finished);
+                    None
+                }
+            };
+            if let Some(input) = answer {
+                self.gather.step(now, input, self.budgets, &mut out);
+            }
+        }
+        out.clear();
+        self.out = out;
+        // An answer that was not accepted is dropped.
+        self.staged = None;
+        outcome
+    }
+
+    fn accept(&mut self, attempt: AttemptId, shell: &mut S) -> Input {
+        let staged = self.staged.take().filter(|(number, _)| *number == attempt);
+        let order = self.orders[attempt.index()].take();
+        let (Some((_, staged)), Some(order)) = (staged, order) else {
+            // The engine accepts only the answer that it was just told of.
+            return Input::Refused {
+                attempt,
+                reason: Reason::Nonsense,
+            };
+        };
+        match shell.merge(&order, staged) {
+            Ok(()) => Input::Merged { attempt },
+            Err(reason) => Input::Refused { attempt, reason },
+        }
+    }
+}
