@@ -3,6 +3,8 @@
 //! `gather` (pure, one machine a request) → `drive` (the engine on tokio) → library and containers.
 //! The same [`gather::Gather`] runs in all of them and in the simulator, so a policy is tested once.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(feature = "client")]
 pub mod definition;
 #[cfg(feature = "client")]
@@ -14,5 +16,10 @@ pub mod merge;
 pub mod pool;
 #[cfg(feature = "client")]
 pub mod root;
+#[cfg(feature = "client")]
+pub mod scatter;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+
+#[cfg(feature = "client")]
+pub use scatter::Scatter;

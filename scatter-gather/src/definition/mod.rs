@@ -85,6 +85,32 @@ pub struct FanoutSpec {
     pub limits: LimitsSpec,
 }
 
+impl FanoutSpec {
+    /// These shards and this merger, and the default of everything else.
+    pub fn new(shards: Vec<ShardSpec>, merge: MergeSpec) -> Self {
+        Self {
+            version: None,
+            map: None,
+            shards,
+            policy: PolicySpec::default(),
+            timeout_ms: defaults::timeout_ms(),
+            reserve_ms: None,
+            attempt_timeout_ms: None,
+            hedge: None,
+            retry: RetrySpec::default(),
+            idempotent: None,
+            merge,
+            canary: None,
+            request: RequestSpec::default(),
+            routes: Vec::new(),
+            protocol: Protocol::default(),
+            leaves: LeafKind::default(),
+            partial_status: defaults::partial_status(),
+            limits: LimitsSpec::default(),
+        }
+    }
+}
+
 /// A shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +150,33 @@ pub struct HedgeSpec {
     /// If more than this share of a request's shards are late together, it is not hedged.
     #[serde(default = "defaults::late_together_max")]
     pub late_together_max: f64,
+}
+
+impl HedgeSpec {
+    const DEFAULT: Self = Self {
+        quantile: None,
+        delay_ms: None,
+        budget: defaults::hedge_budget(),
+        burst: defaults::burst(),
+        hedges_max: defaults::hedges_max(),
+        late_together_max: defaults::late_together_max(),
+    };
+
+    /// Hedge what is slower than this quantile of its replica's latency, 0.95 say.
+    pub const fn quantile(quantile: f64) -> Self {
+        Self {
+            quantile: Some(quantile),
+            ..Self::DEFAULT
+        }
+    }
+
+    /// Hedge after so long.
+    pub const fn delay_ms(ms: u64) -> Self {
+        Self {
+            delay_ms: Some(ms),
+            ..Self::DEFAULT
+        }
+    }
 }
 
 /// Retries.

@@ -252,6 +252,17 @@ const NAMES: &[&str] = &[
 ];
 
 impl MergeSpec {
+    /// The sum of the numbers at this JSON pointer.
+    ///
+    /// # Errors
+    /// A text that is no pointer.
+    pub fn sum(pointer: &str) -> Result<Self, quorate_core::Error> {
+        let pointer: Pointer = pointer
+            .parse()
+            .map_err(|error: PointerError| quorate_core::Error::invalid(error.to_string()))?;
+        Ok(Self::Sum(PointerOptions { pointer }))
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use super::call::{Call, CallError, Reply};
 use super::connect;
 use super::h1::H1;
 use super::h2::H2;
+use super::local::{self, Leaf};
 use crate::gather::Reason;
 use bytes::Bytes;
 use http::header::HOST;
@@ -13,6 +14,7 @@ use http::{HeaderValue, Request, Uri, Version};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -55,6 +57,21 @@ impl Hosts {
         &self.admission
     }
 
+    /// Makes a leaf of this process the host of a URL, for as long as the host given back lives.
+    pub(crate) fn put_local(
+        &self,
+        url: &LeafUrl,
+        protocol: Protocol,
+        leaf: Arc<dyn Leaf>,
+    ) -> Arc<Host> {
+        let mut host = Host::new(url, protocol, Arc::clone(&self.admission));
+        host.local = Some(leaf);
+        let host = Arc::new(host);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert((url.authority(), protocol), Arc::downgrade(&host));
+        host
+    }
+
     /// The host of a URL.
     pub fn host(&self, url: &LeafUrl, protocol: Protocol) -> Arc<Host> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,8 +92,8 @@ const HTTP1: u8 = 1;
 const HTTP2: u8 = 2;
 
 /// One address.
-#[derive(Debug)]
 pub struct Host {
+    local: Option<Arc<dyn Leaf>>,
     url: LeafUrl,
     authority: String,
     host_header: HeaderValue,
@@ -88,11 +105,21 @@ pub struct Host {
     admission: Arc<Admission>,
 }
 
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("authority", &self.authority)
+            .field("local", &self.local.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Host {
     fn new(url: &LeafUrl, protocol: Protocol, admission: Arc<Admission>) -> Self {
         let authority = url.authority();
         let host_header = HeaderValue::from_str(&authority);
         Self {
+            local: None,
             // A name that was read as an authority is a header value too.
             host_header: host_header.unwrap_or_else(|_| HeaderValue::from_static("leaf")),
             authority,
@@ -127,6 +154,9 @@ impl Host {
 
     /// Makes a call and reads the answer whole. Dropping the future cancels the call.
     pub async fn call(&self, call: &Call) -> Result<Reply, CallError> {
+        if let Some(leaf) = &self.local {
+            return local::call(&**leaf, call, &self.admission).await;
+        }
         let http2 = self.speaks_http2().await?;
         let request = self.request(call, http2)?;
         if !http2 {

@@ -113,7 +113,12 @@ impl Fanout {
         origin: Origin,
         hosts: &Arc<Hosts>,
         before: Option<&Self>,
+        merger: Option<Arc<dyn Merger>>,
     ) -> Result<Arc<Self>, Error> {
+        let merger = match merger {
+            Some(merger) => merger,
+            None => self::merger(&spec, hosts)?,
+        };
         let map = MapId {
             name: spec.map.as_deref().unwrap_or(name.as_str()).into(),
             version,
@@ -148,7 +153,7 @@ impl Fanout {
             .map_or(1, |canary| canary.quarantine_ms);
         let fanout = Arc::new(Self {
             keys: Keys::new(&spec.shards),
-            merger: merger(&spec, hosts)?,
+            merger,
             request: Prepared::of(&spec)?,
             quarantine: Mutex::new(Quarantine::new(
                 Duration::from_millis(quarantine_ms),

@@ -18,6 +18,7 @@ pub use question::{Question, Source};
 pub use watch::{apply, watch};
 
 use crate::definition::{FanoutSpec, RouteSpec};
+use crate::merge::Merger;
 use crate::pool::{Admission, AdmissionCaps, Hosts};
 use http::Method;
 use quorate_core::error::{Code, Error};
@@ -54,6 +55,11 @@ impl Root {
         })
     }
 
+    /// Its connections, for leaves of this process.
+    pub(crate) fn hosts(&self) -> &Arc<Hosts> {
+        &self.hosts
+    }
+
     /// What is under way.
     pub fn admission(&self) -> &Arc<Admission> {
         self.hosts.admission()
@@ -82,6 +88,17 @@ impl Root {
     /// A definition that fails its check, a version that does not grow, a route that another fan-out
     /// has, a fan-out that the file defines (from the API).
     pub fn put(&self, name: &Name, spec: FanoutSpec, origin: Origin) -> Result<Arc<Fanout>, Error> {
+        self.put_with(name, spec, origin, None)
+    }
+
+    /// The same with a merger of this process instead of the definition's.
+    pub(crate) fn put_with(
+        &self,
+        name: &Name,
+        spec: FanoutSpec,
+        origin: Origin,
+        merger: Option<Arc<dyn Merger>>,
+    ) -> Result<Arc<Fanout>, Error> {
         spec.check()?;
         let mut all = self.fanouts.write().unwrap_or_else(PoisonError::into_inner);
         let before = all.get(name).cloned();
@@ -118,6 +135,7 @@ impl Root {
             origin,
             &self.hosts,
             before.as_deref(),
+            merger,
         )?;
         all.insert(name.clone(), Arc::clone(&fanout));
         Ok(fanout)

@@ -5,6 +5,12 @@
 //! on: the same seed gives the same figures everywhere.
 
 mod drive;
+mod experiment;
+mod report;
 pub mod rng;
+mod tail;
 
 pub use drive::{Answer, Call, Leaves, Run, drive};
+pub use experiment::{Found, Setting, run};
+pub use report::{Line, Overload, Row, Table, all_slower, head_to_head, tail_at_scale};
+pub use tail::Latency;

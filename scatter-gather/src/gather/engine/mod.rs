@@ -149,6 +149,7 @@ impl Gather {
 
     /// Takes one input at `now`, which must not go back, and appends what to do to `out`.
     pub fn step(&mut self, now: Mono, input: Input, budgets: Budgets<'_>, out: &mut Vec<Output>) {
+        let before = (self.phase, self.effort.late_together);
         match self.phase {
             Phase::New => {
                 if input == Input::Start {
@@ -163,7 +164,24 @@ impl Gather {
             Phase::Done => self.after_the_end(input, out),
             Phase::Running | Phase::Closing(_) => self.running(now, input, budgets, out),
         }
+        self.tell_budget(now, before, budgets);
         self.arm(now, out);
+    }
+
+    /// Tells the budget once whether slowness was common to the shards of this request.
+    fn tell_budget(&self, now: Mono, before: (Phase, bool), budgets: Budgets<'_>) {
+        let (phase, late_together) = before;
+        if self.effort.late_together {
+            if !late_together {
+                budgets.hedges.late_together(now);
+            }
+        } else if phase != Phase::Done
+            && self.phase == Phase::Done
+            && self.plan.hedge.is_some()
+            && self.tally.shards > 1
+        {
+            budgets.hedges.not_together();
+        }
     }
 
     fn running(&mut self, now: Mono, input: Input, budgets: Budgets<'_>, out: &mut Vec<Output>) {

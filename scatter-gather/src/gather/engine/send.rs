@@ -135,7 +135,7 @@ impl Gather {
             self.no_replica(now, attempt, out);
             return;
         }
-        if again && !self.afford(row.kind, budgets) {
+        if again && !self.afford(now, row.kind, budgets) {
             self.effort.denied += 1;
             self.denied(now, attempt, out);
             return;
@@ -181,13 +181,13 @@ impl Gather {
         }
     }
 
-    fn afford(&mut self, kind: Kind, budgets: Budgets<'_>) -> bool {
+    fn afford(&mut self, now: Mono, kind: Kind, budgets: Budgets<'_>) -> bool {
         self.deposit(budgets);
         let budget = match kind {
             Kind::Hedge => budgets.hedges,
             Kind::Primary | Kind::Retry => budgets.retries,
         };
-        budget.withdraw() || planted::on(Bug::BudgetIgnored)
+        budget.withdraw(now) || planted::on(Bug::BudgetIgnored)
     }
 
     /// Pays the primaries into the budgets, many at once: the budgets are shared by all threads.
