@@ -8,6 +8,9 @@ use quorate_core::error::Code;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+/// Enough for a machine that is busy with other things; no test waits for it.
+const LONG: Duration = Duration::from_secs(60);
+
 fn value(value: u64) -> Arc<dyn Leaf> {
     leaf_fn(move |_| async move { Ok(LeafAnswer::json(format!("{{\"value\":{value}}}"))) })
 }
@@ -50,7 +53,7 @@ fn fates(answer: &Answer) -> Vec<&str> {
 #[tokio::test]
 async fn leaves_in_process_are_summed() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let mut builder = Scatter::builder();
+    let mut builder = Scatter::builder().timeout(LONG);
     for shard in 0..20 {
         let asked = Arc::clone(&asked);
         let leaf = leaf_fn(move |request: LeafRequest| {
@@ -77,6 +80,7 @@ async fn failures_are_replaced_or_told() {
         .shard_of("b", [panics(), value(2), value(2)])
         .shard_of("c", [fails(), panics()])
         .shard_of("d", [value(8)])
+        .timeout(LONG)
         .policy(quorum(3)));
     let answer = scatter.query("").await.unwrap();
     assert!(!answer.complete);
@@ -85,7 +89,8 @@ async fn failures_are_replaced_or_told() {
     assert_eq!(answer.merged.body, r#"{"value":11}"#);
     let all = sum(Scatter::builder()
         .shard_of("a", [fails(), panics()])
-        .shard_of("b", [value(1)]));
+        .shard_of("b", [value(1)])
+        .timeout(LONG));
     let error = all.query("").await.unwrap_err();
     assert_eq!(error.code, Code::InsufficientShards);
 }
