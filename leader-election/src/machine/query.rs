@@ -169,7 +169,10 @@ impl ElectionMachine {
         let unchanged = election
             .and_then(|election| self.elections.get(election))
             .is_some_and(|row| row.changed <= after);
-        if after > last || after < self.floor() && !unchanged {
+        // Who has seen nothing at all, not even the first revision, has missed nothing if all is kept.
+        let from_the_start = after == 0 && self.history.len() < self.bounds.history;
+        let known = from_the_start || unchanged || after >= self.floor();
+        if after > last || !known {
             return History::Reset {
                 state: election.and_then(|election| self.view(election, now)),
                 revision: last,

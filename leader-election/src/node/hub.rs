@@ -100,12 +100,13 @@ impl Hub {
         self.known().through
     }
 
-    /// Takes a change in if it is the next one. False when one is missing before it.
-    fn take_in(&self, change: &Arc<Change>) -> bool {
+    /// Takes a change in if it is the next one, or `follows` what was taken in last for certain, as the
+    /// first of all changes follows revision 0. False when one is missing before it.
+    fn take_in(&self, change: &Arc<Change>, follows: bool) -> bool {
         let mut known = self.known();
         match known.through {
             Some(through) if change.revision <= through => true,
-            Some(through) if change.revision > through + 1 => false,
+            Some(through) if change.revision > through + 1 && !follows => false,
             _ => {
                 known.through = Some(change.revision);
                 known.tell(change);
@@ -179,7 +180,7 @@ pub(super) async fn feed(hub: Arc<Hub>, node: Node<ElectionMachine>) {
         tokio::select! {
             event = events.recv() => match event {
                 Ok(Event::Change(change)) => {
-                    if !hub.take_in(&change) {
+                    if !hub.take_in(&change, false) {
                         catch_up(&hub, &node).await;
                     }
                 }
@@ -241,7 +242,7 @@ async fn catch_up(hub: &Hub, node: &Node<ElectionMachine>) {
                 last,
             })) => {
                 for change in &changes {
-                    hub.take_in(change);
+                    hub.take_in(change, true);
                 }
                 if through >= last || changes.is_empty() {
                     return;

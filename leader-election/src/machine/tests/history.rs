@@ -41,6 +41,11 @@ fn revisions_have_no_gap_and_each_change_names_the_one_before_it_in_its_election
         }
     }
     assert_eq!(
+        past(&rig, None, 0, 99),
+        past(&rig, None, changes[0].revision - 1, 99),
+        "revision 0 is before the first, wherever that is"
+    );
+    assert_eq!(
         past(&rig, None, changes[0].revision - 1, 99),
         History::Changes {
             through: changes.last().unwrap().revision,
