@@ -447,7 +447,10 @@ impl World<'_> {
         // than this late at one time, of shards that it could hedge.
         let hedgeable = |s: &u32| {
             let spec = &self.scenario.plan.shards[*s as usize];
-            self.sends[s].1.len() < usize::from(spec.replicas) || *s == shard
+            let (calls, replicas) = &self.sends[s];
+            let more = *calls < self.scenario.plan.attempts_max
+                && replicas.len() < usize::from(spec.replicas);
+            more || *s == shard
         };
         self.late = late.into_iter().filter(hedgeable).collect();
         let shards = self.scenario.plan.shards.len() as u64;
