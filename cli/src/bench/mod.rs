@@ -5,6 +5,7 @@
 
 mod body;
 mod driver;
+pub(crate) mod election;
 mod http;
 mod kills;
 mod ledger;
@@ -70,7 +71,7 @@ pub(crate) enum Amount {
 /// Runs the plan.
 pub(crate) async fn run(plan: &Plan, output: Output) -> Outcome<Report> {
     output.note(format!("starting {} node(s)", plan.nodes));
-    let mut nodes = Nodes::start(plan.nodes, plan.data_dir.as_deref()).await?;
+    let mut nodes = Nodes::start("work-queue", plan.nodes, plan.data_dir.as_deref()).await?;
     let driver: Arc<dyn Driver> = if plan.http {
         Arc::new(http::Http::new(
             &nodes.addresses(),

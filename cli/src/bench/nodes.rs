@@ -1,4 +1,4 @@
-//! The cluster under load: `quorate serve work-queue` as separate processes of this same binary, on
+//! The cluster under load: `quorate serve …` as separate processes of this same binary, on
 //! free loopback ports, with data on disk.
 
 use crate::errors::{Exit, Failure, Outcome};
@@ -34,7 +34,11 @@ pub(super) struct Nodes {
 
 impl Nodes {
     /// Starts `count` nodes and waits until all are ready.
-    pub(super) async fn start(count: u32, data_dir: Option<&Path>) -> Outcome<Self> {
+    pub(super) async fn start(
+        pattern: &'static str,
+        count: u32,
+        data_dir: Option<&Path>,
+    ) -> Outcome<Self> {
         let program = std::env::current_exe()
             .map_err(|error| failed("cannot find this program to start it as a server", &error))?;
         let data = temp_dir(data_dir, "quorate-bench-").map_err(|error| {
@@ -72,7 +76,7 @@ impl Nodes {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect();
-            let args = ["serve", "work-queue"].map(ToOwned::to_owned).into();
+            let args = ["serve", pattern].map(ToOwned::to_owned).into();
             let log = data.path().join(format!("{name}.log"));
             let server = Server::start(&name, &program, args, env, log)
                 .map_err(|error| failed("cannot start a node", &error))?;

@@ -29,6 +29,41 @@ pub(crate) struct Bench {
 #[derive(Debug, Subcommand)]
 enum Command {
     WorkQueue(Box<WorkQueue>),
+    Election(Election),
+}
+
+/// Measure leader election on a cluster of its own: three nodes as separate processes, synced, on loopback
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  quorate bench election
+  quorate bench election --hand-overs 500 --kills 10 -o json
+
+Exits 1 if an application lost its leadership while the coordinator's leader was killed.")]
+struct Election {
+    /// Nodes of the cluster
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    nodes: u32,
+    /// Graceful hand-overs
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    hand_overs: u32,
+    /// Processes killed that lead, with leases of 2 s
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    deaths: u32,
+    /// Kills of the coordinator's leader
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    kills: u32,
+    /// Sessions that are renewed
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=45_000))]
+    sessions: u32,
+    /// Seconds of renewals
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=300))]
+    seconds: u32,
+    /// Elections of one session that ends
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    reassign: u32,
+    /// Where the nodes keep their data; the system's directory for temporary files by default
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 /// Put load on a work queue of its own: three nodes as separate processes, synced, on loopback
@@ -91,7 +126,37 @@ impl Bench {
     pub(crate) fn run(self, context: Context) -> Outcome {
         match self.command {
             Command::WorkQueue(args) => args.run(context),
+            Command::Election(args) => args.run(context),
         }
+    }
+}
+
+impl Election {
+    fn run(self, context: Context) -> Outcome {
+        if self.kills > 0 && self.nodes == 1 {
+            return Err(Failure::usage(
+                "--kills needs a cluster that survives it: --nodes 3, or --kills 0",
+            ));
+        }
+        let plan = bench::election::Plan {
+            nodes: self.nodes,
+            hand_overs: self.hand_overs,
+            deaths: self.deaths,
+            kills: self.kills,
+            sessions: self.sessions,
+            seconds: self.seconds,
+            reassign: self.reassign,
+            data_dir: self.data_dir,
+        };
+        let report = context.block_on(async {
+            tokio::select! {
+                biased;
+                _ = told_to_stop() => Err(Failure::new(Exit::Temporary, "interrupted")),
+                report = bench::election::run(&plan, context.output) => report,
+            }
+        })?;
+        context.output.print(&report)?;
+        report.verdict()
     }
 }
 
