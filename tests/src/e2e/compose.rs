@@ -16,15 +16,15 @@ struct Example {
     project: &'static str,
     /// Files under `deploy/compose`, the later ones change the earlier ones.
     files: &'static [&'static str],
-    /// The service that ends with 0 when the example has done what it is for.
-    finishes: &'static str,
+    /// The services that end with 0 when the example has done what it is for.
+    finishes: &'static [&'static str],
 }
 
 pub(super) async fn work_queue(_: Images) -> anyhow::Result<String> {
     finishes(&Example {
         project: "quorate-e2e-queue",
         files: &["work-queue/docker-compose.yml"],
-        finishes: "producer",
+        finishes: &["producer"],
     })
     .await
 }
@@ -33,7 +33,7 @@ pub(super) async fn beside(_: Images) -> anyhow::Result<String> {
     finishes(&Example {
         project: "quorate-e2e-beside",
         files: &["work-queue/docker-compose.yml", "work-queue/beside.yml"],
-        finishes: "producer",
+        finishes: &["producer"],
     })
     .await
 }
@@ -42,7 +42,7 @@ pub(super) async fn transcode(_: Images) -> anyhow::Result<String> {
     finishes(&Example {
         project: "quorate-e2e-transcode",
         files: &["transcode/docker-compose.yml"],
-        finishes: "film",
+        finishes: &["film"],
     })
     .await
 }
@@ -96,29 +96,24 @@ async fn finishes(example: &Example) -> anyhow::Result<String> {
     up.compose(&["up", "--detach"])
         .inspect_err(|_| tell_logs(&up))?;
     let started = begin.elapsed();
-    let container = up.compose(&["ps", "--quiet", example.finishes])?;
-    ensure!(
-        !container.is_empty(),
-        "{} was not started",
-        example.finishes
-    );
-    let end = begin + FINISHED_MAX;
-    loop {
-        let state = inspect(&container, "{{.State.Status}} {{.State.ExitCode}}")?;
-        match state.as_str() {
-            "exited 0" => break,
-            state if state.starts_with("exited") => {
-                bail!("{} {state}:\n{}", example.finishes, log_tail(&container))
+    for service in example.finishes {
+        let container = up.compose(&["ps", "--quiet", service])?;
+        ensure!(!container.is_empty(), "{service} was not started");
+        let end = begin + FINISHED_MAX;
+        loop {
+            let state = inspect(&container, "{{.State.Status}} {{.State.ExitCode}}")?;
+            match state.as_str() {
+                "exited 0" => break,
+                state if state.starts_with("exited") => {
+                    tell_logs(&up);
+                    bail!("{service} {state}:\n{}", log_tail(&container))
+                }
+                _ if Instant::now() > end => {
+                    tell_logs(&up);
+                    bail!("{service} is still {state}:\n{}", log_tail(&container))
+                }
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
             }
-            _ if Instant::now() > end => {
-                tell_logs(&up);
-                bail!(
-                    "{} is still {state}:\n{}",
-                    example.finishes,
-                    log_tail(&container)
-                )
-            }
-            _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
     let took = begin.elapsed();

@@ -28,7 +28,8 @@ pub(super) async fn strangers(images: Images) -> anyhow::Result<String> {
 
     let other = Authority::create(&name("other")?)?;
     let issued = other.peer_of(&name("e2e")?, NodeId(PLAYED), 2)?;
-    let ca = other.issued().cert;
+    // It trusts the cluster's authority, so that the cluster is the one who refuses.
+    let ca = cluster.authority().issued().cert;
     refused(&cluster, "wrong-ca", Some((&issued, &ca)), "UnknownIssuer").await?;
 
     let issued = cluster
