@@ -28,6 +28,7 @@ e2e: ## container tests on the Docker engine of this host: faults, rolling resta
 	if docker version > /dev/null 2>&1; then
 	    PROFILE=release $(MAKE) --no-print-directory images
 	    deploy/worker/image
+	    deploy/compose/election/image
 	    TRANSCODE=$(abspath $(TARGET))/debug/transcode deploy/compose/transcode/image
 	fi
 	$(TARGET)/debug/e2e

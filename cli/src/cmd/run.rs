@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::telemetry::{self, Destination};
 use quorate_core::runtime::{self, Pattern, Service, Settings, Shutdown, Spec, Starting, Status};
-use quorate_work_queue::server;
+use quorate_leader_election::server as election;
+use quorate_work_queue::server as queue;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -50,12 +51,14 @@ pub(crate) struct Run {
 /// A pattern that has a sidecar.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Fronted {
+    LeaderElection,
     WorkQueue,
 }
 
 impl Fronted {
     fn pattern(self) -> Pattern {
         match self {
+            Self::LeaderElection => Pattern::LeaderElection,
             Self::WorkQueue => Pattern::WorkQueue,
         }
     }
@@ -203,13 +206,23 @@ fn start(pattern: Fronted, settings: Settings) -> Sidecar {
     let (tell, started) = oneshot::channel();
     let order = shutdown.clone();
     let running = tokio::spawn(async move {
+        // Nobody listens to `tell` when it was told to stop meanwhile.
         match pattern {
-            Fronted::WorkQueue => {
-                let spec = Spec::new(Pattern::WorkQueue, "sidecar", server::VERSION);
+            Fronted::LeaderElection => {
+                let spec = Spec::new(Pattern::LeaderElection, "sidecar", election::VERSION);
                 runtime::run(spec, settings, order, |starting: Starting| async move {
                     let address = starting.api;
-                    let service: Service = server::sidecar(starting).await?;
-                    // Nobody listens when it was told to stop meanwhile.
+                    let service: Service = election::sidecar(starting).await?;
+                    let _ = tell.send((address, service.status.clone()));
+                    Ok(service)
+                })
+                .await
+            }
+            Fronted::WorkQueue => {
+                let spec = Spec::new(Pattern::WorkQueue, "sidecar", queue::VERSION);
+                runtime::run(spec, settings, order, |starting: Starting| async move {
+                    let address = starting.api;
+                    let service: Service = queue::sidecar(starting).await?;
                     let _ = tell.send((address, service.status.clone()));
                     Ok(service)
                 })

@@ -1,13 +1,16 @@
-//! Three queue nodes as containers on a network of their own: peer TLS, API TLS and a token, as an operator would run
+//! Three nodes as containers on a network of their own: peer TLS, API TLS and a token, as an operator would run
 //! them, with a read-only root and without any capability.
 
 use super::docker::{self, Network, Run, docker, mounted};
 use anyhow::bail;
-use quorate_core::runtime::healthcheck;
+use quorate_core::runtime::{Pattern, healthcheck};
 use quorate_core::tls::certs::Authority;
 use quorate_core::tls::upstream::Upstream;
 use quorate_core::types::{Name, NodeId};
-use quorate_work_queue::client::{Client, Config};
+use quorate_leader_election::client as election;
+use quorate_leader_election::election::Election;
+use quorate_leader_election::service::ElectionService as _;
+use quorate_work_queue::client as queue;
 use quorate_work_queue::queue::Queue;
 use quorate_work_queue::service::QueueService as _;
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +40,7 @@ pub(super) struct Options {
 #[derive(Debug)]
 pub(super) struct Cluster {
     run: Run,
+    pattern: Pattern,
     image: String,
     network: Network,
     dir: tempfile::TempDir,
@@ -49,7 +53,11 @@ impl Cluster {
     ///
     /// # Errors
     /// One that does not come up, with the end of its log.
-    pub(super) async fn start(name: &str, image: &str, options: Options) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        name: &str,
+        (pattern, image): (Pattern, String),
+        options: Options,
+    ) -> anyhow::Result<Self> {
         let run = Run::new(name);
         let network = run.network("net")?;
         let cluster_name = Name::new("e2e").map_err(|error| anyhow::anyhow!(error))?;
@@ -57,7 +65,8 @@ impl Cluster {
         let dir = tempfile::tempdir()?;
         let cluster = Self {
             run,
-            image: image.to_owned(),
+            pattern,
+            image,
             network,
             dir,
             authority,
@@ -115,14 +124,20 @@ impl Cluster {
     /// `docker run` of a node.
     fn create(&self, id: u64) -> anyhow::Result<()> {
         let peers: Vec<String> = Self::ids()
-            .map(|id| format!("{id}=node-{id}:7272"))
+            .map(|id| format!("{id}=node-{id}:{}", self.peer_port()))
             .collect();
         let file = |name: &str| format!("{TLS_DIR}/{name}");
         let mut env = vec![
             ("QUORATE_NODE_ID".to_owned(), id.to_string()),
             ("QUORATE_PEERS".to_owned(), peers.join(",")),
-            ("QUORATE_LISTEN".to_owned(), "0.0.0.0:7072".to_owned()),
-            ("QUORATE_PEER_LISTEN".to_owned(), "0.0.0.0:7272".to_owned()),
+            (
+                "QUORATE_LISTEN".to_owned(),
+                format!("0.0.0.0:{}", self.pattern.api_port()),
+            ),
+            (
+                "QUORATE_PEER_LISTEN".to_owned(),
+                format!("0.0.0.0:{}", self.peer_port()),
+            ),
             ("QUORATE_TOKEN_FILE".to_owned(), file("token")),
             ("QUORATE_TLS_CERT".to_owned(), file("api.crt")),
             ("QUORATE_TLS_KEY".to_owned(), file("api.key")),
@@ -200,28 +215,73 @@ impl Cluster {
         Ok(())
     }
 
-    /// A client of all nodes.
+    /// The queue that all nodes serve.
     ///
     /// # Errors
     /// The token cannot be read.
     pub(super) fn queue(&self) -> anyhow::Result<Queue> {
-        Ok(Queue::from_service(std::sync::Arc::new(
-            self.client(Self::ids())?,
-        )))
+        let config = queue::Config {
+            servers: self.servers(Self::ids()),
+            token: Some(self.token()?),
+            tls: Some(self.upstream()),
+        };
+        let client = queue::Client::new(&config)?;
+        Ok(Queue::from_service(std::sync::Arc::new(client)))
     }
 
-    fn client(&self, ids: impl Iterator<Item = u64>) -> anyhow::Result<Client> {
-        let config = Config {
-            servers: ids
-                .map(|id| format!("https://{}", SocketAddr::new(self.address(id), 7072)))
-                .collect(),
-            token: Some(std::fs::read_to_string(self.dir.path().join("token"))?),
-            tls: Some(Upstream {
-                ca: self.dir.path().join("ca.crt"),
-                own: None,
-            }),
+    /// The elections that all nodes serve, for one candidate.
+    ///
+    /// # Errors
+    /// The token cannot be read.
+    pub(super) fn election(&self) -> anyhow::Result<Election> {
+        Ok(Election::over(self.election_client(Self::ids())?))
+    }
+
+    fn election_client(&self, ids: impl Iterator<Item = u64>) -> anyhow::Result<election::Client> {
+        let config = election::Config {
+            servers: self.servers(ids),
+            token: Some(self.token()?),
+            tls: Some(self.upstream()),
         };
-        Ok(Client::new(&config)?)
+        Ok(election::Client::new(&config)?)
+    }
+
+    fn servers(&self, ids: impl Iterator<Item = u64>) -> Vec<String> {
+        ids.map(|id| SocketAddr::new(self.address(id), self.pattern.api_port()))
+            .map(|address| format!("https://{address}"))
+            .collect()
+    }
+
+    fn token(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.dir.path().join("token"))?)
+    }
+
+    fn upstream(&self) -> Upstream {
+        Upstream {
+            ca: self.dir.path().join("ca.crt"),
+            own: None,
+        }
+    }
+
+    /// Both patterns that form clusters have one.
+    fn peer_port(&self) -> u16 {
+        self.pattern.peer_port().unwrap_or_default()
+    }
+
+    /// Whom a node takes for the leader.
+    async fn leader_by(&self, id: u64) -> anyhow::Result<Option<u64>> {
+        let id = std::iter::once(id);
+        Ok(match self.pattern {
+            Pattern::LeaderElection => self.election_client(id)?.cluster().await?.leader,
+            Pattern::WorkQueue | Pattern::ScatterGather => {
+                let config = queue::Config {
+                    servers: self.servers(id),
+                    token: Some(self.token()?),
+                    tls: Some(self.upstream()),
+                };
+                queue::Client::new(&config)?.cluster().await?.leader
+            }
+        })
     }
 
     /// The address of a node.
@@ -268,13 +328,8 @@ impl Cluster {
     pub(super) async fn leader(&self) -> Option<u64> {
         let mut votes = std::collections::BTreeMap::new();
         for id in Self::ids() {
-            let Ok(client) = self.client(std::iter::once(id)) else {
-                continue;
-            };
-            let asked = tokio::time::timeout(Duration::from_secs(2), client.cluster()).await;
-            if let Ok(Ok(info)) = asked
-                && let Some(leader) = info.leader
-            {
+            let asked = tokio::time::timeout(Duration::from_secs(2), self.leader_by(id)).await;
+            if let Ok(Ok(Some(leader))) = asked {
                 *votes.entry(leader).or_insert(0_u32) += 1;
             }
         }
@@ -301,7 +356,7 @@ impl Cluster {
 
     /// Whether a node serves, by its probe.
     pub(super) async fn is_ready(&self, id: u64) -> bool {
-        let ops = SocketAddr::new(self.address(id), 7172);
+        let ops = SocketAddr::new(self.address(id), self.pattern.ops_port());
         let asked = tokio::task::spawn_blocking(move || {
             healthcheck::get(ops, "/readyz", Duration::from_secs(1))
         });

@@ -38,6 +38,15 @@ pub(super) async fn beside(_: Images) -> anyhow::Result<String> {
     .await
 }
 
+pub(super) async fn election(_: Images) -> anyhow::Result<String> {
+    finishes(&Example {
+        project: "quorate-e2e-elected",
+        files: &["election/docker-compose.yml"],
+        finishes: &["app-a", "app-b"],
+    })
+    .await
+}
+
 pub(super) async fn transcode(_: Images) -> anyhow::Result<String> {
     finishes(&Example {
         project: "quorate-e2e-transcode",

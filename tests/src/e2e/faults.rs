@@ -8,7 +8,7 @@ use anyhow::ensure;
 use std::time::Duration;
 
 /// How long a node is away: several elections.
-const AWAY: Duration = Duration::from_millis(2_500);
+pub(super) const AWAY: Duration = Duration::from_millis(2_500);
 
 /// Between two faults, so that the load runs on a whole cluster too.
 const WHOLE: Duration = Duration::from_millis(500);
@@ -18,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn each_in_turn(images: Images) -> anyhow::Result<String> {
     let cluster = Cluster::start(
         "quorate-e2e-faults",
-        &images.work_queue(),
+        images.work_queue(),
         Options::default(),
     )
     .await?;
     let load = Load::start(cluster.queue()?, 1)?;
     let mut faults = 0;
-    for kind in [Fault::Kill, Fault::Pause, Fault::Cut] {
+    for kind in Fault::ALL {
         // The leader first, then the two others; each kind meets every node.
         let leader = cluster.wait_leader().await?;
         let others = Cluster::ids().filter(|id| *id != leader);
@@ -48,15 +48,18 @@ pub(super) async fn each_in_turn(images: Images) -> anyhow::Result<String> {
     Ok(outcome.to_string())
 }
 
+/// What happens to a container.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(super) enum Fault {
     Kill,
     Pause,
     Cut,
 }
 
 impl Fault {
-    fn begin(self, cluster: &Cluster, id: u64) -> anyhow::Result<()> {
+    pub(super) const ALL: [Self; 3] = [Self::Kill, Self::Pause, Self::Cut];
+
+    pub(super) fn begin(self, cluster: &Cluster, id: u64) -> anyhow::Result<()> {
         let name = cluster.container(id);
         match self {
             Self::Kill => docker(&["kill", &name]).map(|_| ()),
@@ -65,7 +68,7 @@ impl Fault {
         }
     }
 
-    fn end(self, cluster: &Cluster, id: u64) -> anyhow::Result<()> {
+    pub(super) fn end(self, cluster: &Cluster, id: u64) -> anyhow::Result<()> {
         let name = cluster.container(id);
         match self {
             Self::Kill => docker(&["start", &name]).map(|_| ()),

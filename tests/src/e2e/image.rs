@@ -12,7 +12,8 @@ const STOP_SECONDS: &str = "20";
 const HEALTHY_MAX: Duration = Duration::from_secs(40);
 
 pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
-    let image = images.work_queue();
+    let (_, image) = images.work_queue();
+    let image = image.as_str();
     let e2e = Run::new("quorate-e2e-image");
     let (name, label) = (e2e.named("one"), e2e.label());
     let data = format!("{}:/var/lib/quorate", e2e.volume("data", None)?);
@@ -32,7 +33,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
         "no-new-privileges",
         "--volume",
         &data,
-        &image,
+        image,
     ])?;
     let end = Instant::now() + HEALTHY_MAX;
     loop {
@@ -88,7 +89,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
             .is_some_and(|options| options.split(',').any(|o| o == "ro")),
         "the root can be written: {root}"
     );
-    let labels = inspect(&image, "{{json .Config.Labels}}")?;
+    let labels = inspect(image, "{{json .Config.Labels}}")?;
     for label in [
         "title",
         "description",
@@ -102,7 +103,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
             "no label {label}"
         );
     }
-    let ports = inspect(&image, "{{json .Config.ExposedPorts}}")?;
+    let ports = inspect(image, "{{json .Config.ExposedPorts}}")?;
     for port in ["7072/tcp", "7172/tcp", "7272/tcp"] {
         ensure!(ports.contains(port), "{port} is not exposed: {ports}");
     }
@@ -137,7 +138,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
         &label,
         "--env",
         "QUORATE_LISTN=x",
-        &image,
+        image,
     ])?;
     ensure!(
         wrong.status.code() == Some(78),
@@ -151,7 +152,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
         &label,
         "--env",
         "QUORATE_LISTEN=0.0.0.0:7072",
-        &image,
+        image,
     ])?;
     ensure!(
         open.status.code() == Some(78),

@@ -33,7 +33,7 @@ pub(super) async fn full_disk(images: Images) -> anyhow::Result<String> {
         )],
         ..Options::default()
     };
-    let cluster = Cluster::start("quorate-e2e-disk", &images.work_queue(), options).await?;
+    let cluster = Cluster::start("quorate-e2e-disk", images.work_queue(), options).await?;
     let load = Load::start(cluster.queue()?, 3)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
 
@@ -129,7 +129,7 @@ pub(super) async fn memory(images: Images) -> anyhow::Result<String> {
         memory_bytes: Some(MEMORY_BYTES),
         ..Options::default()
     };
-    let cluster = Cluster::start("quorate-e2e-memory", &images.work_queue(), options).await?;
+    let cluster = Cluster::start("quorate-e2e-memory", images.work_queue(), options).await?;
     let service = cluster.queue()?.service();
     let name = Name::new("bounded").map_err(|error| anyhow::anyhow!(error))?;
     let caller = Caller::default();

@@ -7,6 +7,7 @@
 mod cluster;
 mod compose;
 mod docker;
+mod election;
 mod faults;
 mod image;
 mod limits;
@@ -14,6 +15,7 @@ mod refusals;
 mod rolling;
 
 use futures::future::BoxFuture;
+use quorate_core::runtime::Pattern;
 use std::time::{Duration, Instant};
 
 pub use docker::engine;
@@ -45,8 +47,16 @@ pub struct Images {
 }
 
 impl Images {
-    fn work_queue(&self) -> String {
-        format!("quorate/work-queue:{}", self.tag)
+    fn work_queue(&self) -> (Pattern, String) {
+        self.of(Pattern::WorkQueue)
+    }
+
+    fn leader_election(&self) -> (Pattern, String) {
+        self.of(Pattern::LeaderElection)
+    }
+
+    fn of(&self, pattern: Pattern) -> (Pattern, String) {
+        (pattern, format!("quorate/{pattern}:{}", self.tag))
     }
 }
 
@@ -74,6 +84,12 @@ pub static SCENARIOS: &[Scenario] = &[
         180,
         faults::each_in_turn,
         "under load, each node is killed, paused and cut off in turn, the leader included: no acknowledged job is lost or done twice"
+    ),
+    scenario!(
+        "election",
+        180,
+        election::one_at_a_time,
+        "while each node is killed, paused and cut off in turn, candidates never believe to lead at once, tokens grow, and somebody leads again"
     ),
     scenario!(
         "rolling-restart",
@@ -110,6 +126,12 @@ pub static SCENARIOS: &[Scenario] = &[
         180,
         compose::beside,
         "an application without a change does jobs by the agent beside it, on localhost"
+    ),
+    scenario!(
+        "compose-election",
+        180,
+        compose::election,
+        "the Compose file of leader election comes up by one command, and both instances of the application lead in turn"
     ),
     scenario!(
         "compose-transcode",

@@ -16,12 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PLAYED: u64 = 3;
 
 pub(super) async fn strangers(images: Images) -> anyhow::Result<String> {
-    let cluster = Cluster::start(
-        "quorate-e2e-peers",
-        &images.work_queue(),
-        Options::default(),
-    )
-    .await?;
+    let cluster =
+        Cluster::start("quorate-e2e-peers", images.work_queue(), Options::default()).await?;
     let load = Load::start(cluster.queue()?, 4)?;
     docker(&["rm", "--force", &cluster.container(PLAYED)])?;
     let name = |text: &str| Name::new(text).map_err(|error| anyhow::anyhow!(error));

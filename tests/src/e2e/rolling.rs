@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn restart(images: Images) -> anyhow::Result<String> {
     let cluster = Cluster::start(
         "quorate-e2e-rolling",
-        &images.work_queue(),
+        images.work_queue(),
         Options::default(),
     )
     .await?;
