@@ -109,7 +109,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
     }
 
     let begin = Instant::now();
-    docker(&["stop", "--time", STOP_SECONDS, &name])?;
+    docker(&["stop", "-t", STOP_SECONDS, &name])?;
     let took = begin.elapsed();
     let exit = inspect(&name, "{{.State.ExitCode}} {{.State.OOMKilled}}")?;
     ensure!(
@@ -124,7 +124,7 @@ pub(super) async fn from_outside(images: Images) -> anyhow::Result<String> {
     );
     // It comes back on the same volume.
     docker(&["start", &name])?;
-    docker(&["stop", "--time", STOP_SECONDS, &name])?;
+    docker(&["stop", "-t", STOP_SECONDS, &name])?;
     ensure!(
         inspect(&name, "{{.State.ExitCode}}")? == "0",
         "the second time:\n{}",

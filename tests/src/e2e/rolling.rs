@@ -23,7 +23,7 @@ pub(super) async fn restart(images: Images) -> anyhow::Result<String> {
     for id in Cluster::ids() {
         let name = cluster.container(id);
         let begin = std::time::Instant::now();
-        docker(&["stop", "--time", "20", &name])?;
+        docker(&["stop", "-t", "20", &name])?;
         stops.push(begin.elapsed());
         let exit = inspect(&name, "{{.State.ExitCode}}")?;
         ensure!(exit == "0", "node {id} exits {exit}:\n{}", log_tail(&name));
