@@ -30,8 +30,10 @@ pub struct Outcome {
     pub doubled: Vec<JobId>,
     /// Longest time without an acknowledgement of anything.
     pub longest_gap: Duration,
-    /// Operations that the client gave up and the load repeated.
+    /// Enqueues and settlements that the client gave up and the load repeated.
     pub failed: u64,
+    /// Requests for work that the client gave up: nothing is lost by one, a grant nobody heard of comes back by itself.
+    pub failed_leases: u64,
     /// Why the last of them failed.
     pub failure: String,
     /// Faults that struck.
@@ -49,12 +51,13 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "acked {}, completed {}, lost {}, doubled {}, failed {}, longest gap {} ms, faults {}",
+            "acked {}, completed {}, lost {}, doubled {}, failed {} and {} leases, longest gap {} ms, faults {}",
             self.acknowledged,
             self.completed,
             self.lost.len(),
             self.doubled.len(),
             self.failed,
+            self.failed_leases,
             self.longest_gap.as_millis(),
             self.faults
         )
@@ -69,6 +72,7 @@ struct Book {
     last: Option<Instant>,
     longest_gap: Duration,
     failed: u64,
+    failed_leases: u64,
     failure: String,
 }
 
@@ -271,7 +275,9 @@ async fn work(
             }
             other => {
                 if let Err(error) = other {
-                    book(&shared).failure("lease", &error);
+                    let mut book = book(&shared);
+                    book.failed_leases += 1;
+                    book.failure = format!("lease: {error}");
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
@@ -388,6 +394,7 @@ fn settle(book: &Book, states: &States, faults: u32) -> Outcome {
         doubled,
         longest_gap: book.longest_gap,
         failed: book.failed,
+        failed_leases: book.failed_leases,
         failure: book.failure.clone(),
         faults,
     }
