@@ -3,12 +3,16 @@
 //! `gather` (pure, one machine a request) → `drive` (the engine on tokio) → library and containers.
 //! The same [`gather::Gather`] runs in all of them and in the simulator, so a policy is tested once.
 
+#[cfg(feature = "server")]
+pub mod api;
 #[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(feature = "client")]
 pub mod definition;
 #[cfg(feature = "client")]
 pub mod drive;
+#[cfg(feature = "server")]
+pub mod gate;
 pub mod gather;
 #[cfg(feature = "client")]
 pub mod merge;
@@ -18,6 +22,8 @@ pub mod pool;
 pub mod root;
 #[cfg(feature = "client")]
 pub mod scatter;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 

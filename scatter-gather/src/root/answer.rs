@@ -167,6 +167,20 @@ pub struct Envelope {
     pub covered: Vec<CoveredLine>,
     /// Until the end of gathering.
     pub elapsed_ms: f64,
+    /// Call by call, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Box<RawValue>>,
+}
+
+/// How an answer came about.
+#[derive(Serialize)]
+struct Explanation<'a> {
+    hedges: u32,
+    retries: u32,
+    denied: u32,
+    late_together: bool,
+    pushback: bool,
+    attempts: &'a [AttemptLine],
 }
 
 impl Answer {
@@ -279,6 +293,23 @@ impl Answer {
             leaves: self.leaves.into(),
             covered: self.covered.clone(),
             elapsed_ms: self.elapsed.as_secs_f64() * 1e3,
+            explain: None,
+        }
+    }
+
+    /// The same with every call that was made or considered.
+    pub fn explained(&self) -> Envelope {
+        let explanation = Explanation {
+            hedges: self.hedges,
+            retries: self.retries,
+            denied: self.denied,
+            late_together: self.late_together,
+            pushback: self.pushback,
+            attempts: &self.attempts,
+        };
+        Envelope {
+            explain: serde_json::value::to_raw_value(&explanation).ok(),
+            ..self.envelope()
         }
     }
 }

@@ -241,6 +241,8 @@ settings! {
     compat_4040: Switch { "QUORATE_COMPAT_4040" "BOOL" Fallback::Text("0"), SERVE }
     /// definitions of fan-outs (scatter/gather root)
     fanouts_file: Option<PathBuf> { "QUORATE_FANOUTS_FILE" "FILE" Fallback::None, SERVE }
+    /// let definitions of fan-outs be changed over an API beyond loopback
+    fanouts_api: Switch { "QUORATE_FANOUTS_API" "BOOL" Fallback::Text("0"), SERVE }
     /// the application behind the leaf gate (scatter/gather)
     upstream: Option<HttpUrl> { "QUORATE_UPSTREAM" "URL" Fallback::None, SERVE }
 }

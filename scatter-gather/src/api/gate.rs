@@ -1,0 +1,110 @@
+//! The API of a leaf gate: everything goes to the leaf but a few paths of the gate's own.
+
+use crate::definition::is_ours;
+use crate::gate::{Gate, Load, REPLY_BYTES_MAX, TIMEOUT_DEFAULT};
+use crate::pool::Call;
+use crate::root::Question;
+use axum::Router;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderValue};
+use quorate_core::error::Error;
+use quorate_core::runtime::extract::Raw;
+use std::sync::Arc;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(info(
+    title = "Quorate leaf gate",
+    description = "Everything that is not listed here goes to the leaf, as far as the leaf can take it. \
+                   Answers carry `Quorate-Load`."
+))]
+struct Head;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Shared {
+    gate: Arc<Gate>,
+    /// The listener's own token is not the leaf's business.
+    hide_token: bool,
+}
+
+/// All routes of a gate. `hide_token` keeps `Authorization` from the leaf.
+pub fn gate_router(gate: Arc<Gate>, hide_token: bool) -> Result<Router, Error> {
+    let (routes, mut openapi) = OpenApiRouter::with_openapi(Head::openapi())
+        .routes(routes!(load))
+        .split_for_parts();
+    openapi.merge(quorate_core::runtime::info::ApiDoc::openapi());
+    let describe = super::describe(&openapi)?;
+    Ok(routes
+        .route("/openapi.json", get(describe))
+        .route("/", any(pass))
+        .route("/{*path}", any(pass))
+        .with_state(Shared { gate, hide_token }))
+}
+
+/// How much the leaf has to do, and how much more it gets.
+#[utoipa::path(get, path = "/v1/gate", responses(
+    (status = 200, description = "{\"in_flight\",\"limit\",\"queued\",\"queue_max\",\"refused\",\"expired\"}", body = serde_json::Value)))]
+async fn load(State(shared): State<Shared>) -> axum::Json<Load> {
+    axum::Json(shared.gate.load())
+}
+
+async fn pass(State(shared): State<Shared>, request: Request) -> Response {
+    let mut response = forward(&shared, request)
+        .await
+        .unwrap_or_else(axum::response::IntoResponse::into_response);
+    let load = shared.gate.load();
+    metrics::gauge!("quorate_gate_limit").set(f64::from(u32::try_from(load.limit).unwrap_or(0)));
+    metrics::gauge!("quorate_gate_in_flight")
+        .set(f64::from(u32::try_from(load.in_flight).unwrap_or(0)));
+    metrics::gauge!("quorate_gate_queued").set(f64::from(u32::try_from(load.queued).unwrap_or(0)));
+    let told = format!(
+        "in_flight={};limit={};queued={}",
+        load.in_flight, load.limit, load.queued
+    );
+    if let Ok(told) = HeaderValue::from_str(&told) {
+        response.headers_mut().insert("quorate-load", told);
+    }
+    response
+}
+
+async fn forward(shared: &Shared, request: Request) -> Result<Response, Error> {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let given = request.headers().clone();
+    let hedge = given.get("quorate-priority").is_some_and(|v| v == "low");
+    let Raw(body) = Raw::from_request(request, &()).await?;
+    let question = Question::query(body).with_headers(given)?;
+    let within = question.timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let mut headers = HeaderMap::with_capacity(question.headers.len());
+    for (name, value) in &question.headers {
+        let deadline = name == "quorate-deadline-ms";
+        let token = name == AUTHORIZATION && shared.hide_token;
+        if (!is_ours(name) || deadline) && !token {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let call = Call {
+        method,
+        path: format!("{}{path}", shared.gate.url().base()).into(),
+        headers,
+        body: question.body,
+        reply_bytes: REPLY_BYTES_MAX,
+    };
+    let reply = shared.gate.call(&call, within, hedge).await?;
+    let mut response = reply.body.into_response();
+    response.headers_mut().clear();
+    *response.status_mut() = reply.status;
+    for (name, value) in &reply.headers {
+        // What the leaf says about its answer (Quorate-Complete) is the root's to read.
+        if !is_ours(name) || name.as_str().starts_with("quorate-") {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    Ok(response)
+}
