@@ -19,6 +19,7 @@ mod output;
 mod paging;
 mod parse;
 mod progress;
+mod scatter;
 mod scrape;
 mod submit;
 mod table;

@@ -7,13 +7,14 @@ use quorate_core::runtime::listen::Strictness;
 use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::{Exit, Pattern, Settings, Spec, Starting, Status, run};
 use quorate_leader_election::server as election;
+use quorate_scatter_gather::server as scatter;
 use quorate_work_queue::server as queue;
 use std::fmt::Write as _;
 use tokio::sync::watch;
 
 /// Run all patterns in one process on this machine, in memory, to try them out
 ///
-/// Today these are the work queue, at --listen, and leader election. With --data-dir they keep their data
+/// These are the work queue, at --listen, leader election, and a root of scatter/gather. With --data-dir they keep their data
 /// there and beside it. Open doors are warned of, not refused: never use it where others can reach it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
@@ -30,6 +31,7 @@ impl Dev {
     pub(crate) fn run(self, _: Context) -> Outcome {
         let settings = Settings::load(Pattern::WorkQueue, &self.flags.values)?;
         let of_election = self.election(&settings)?;
+        let of_scatter = self.scatter()?;
         container(settings, |settings, shutdown| async move {
             let queue = run(
                 spec(Pattern::WorkQueue, queue::VERSION),
@@ -51,18 +53,28 @@ impl Dev {
                     Ok(service)
                 },
             );
-            // Whichever ends first takes the other along.
+            let root = run(
+                spec(Pattern::ScatterGather, scatter::VERSION),
+                of_scatter,
+                shutdown.clone(),
+                |starting| async move {
+                    let service = scatter::root(starting.clone()).await?;
+                    tokio::spawn(greet(starting, service.status.clone(), scatter_greeting));
+                    Ok(service)
+                },
+            );
+            // Whichever ends first takes the others along.
             let ended = |exit| {
                 shutdown.order();
                 exit
             };
-            let (one, other) = tokio::join!(async { ended(queue.await) }, async {
-                ended(election.await)
-            });
-            match one {
-                Exit::Ok => other,
-                failed => failed,
-            }
+            let (queue, election, root) = tokio::join!(
+                async { ended(queue.await) },
+                async { ended(election.await) },
+                async { ended(root.await) },
+            );
+            let failed = [queue, election, root].into_iter().find(|exit| *exit != Exit::Ok);
+            failed.unwrap_or(Exit::Ok)
         })
     }
 
@@ -91,6 +103,21 @@ impl Dev {
     }
 }
 
+impl Dev {
+    /// The settings of scatter/gather: the same, at ports of its own, or any free ones if --listen is given.
+    fn scatter(&self) -> Outcome<Settings> {
+        let own_ports = self.flags.values.get("listen").is_none();
+        let (listen, ops) = if own_ports {
+            ("127.0.0.1:7073", "127.0.0.1:7173")
+        } else {
+            ("127.0.0.1:0", "127.0.0.1:0")
+        };
+        let values = self.flags.values.clone();
+        let values = values.with("listen", listen).with("ops_listen", ops);
+        Ok(Settings::load(Pattern::ScatterGather, &values)?)
+    }
+}
+
 fn spec(pattern: Pattern, version: &'static str) -> Spec {
     Spec {
         strictness: Strictness::Warn,
@@ -107,6 +134,11 @@ async fn greet(
     if status.wait_for(|status| status.ready).await.is_ok() {
         eprint!("{}", greeting(&starting));
     }
+}
+
+fn scatter_greeting(starting: &Starting) -> String {
+    let api = starting.api;
+    format!("\nquorate dev: scatter/gather is ready\n\n  API      http://{api}      PUT /v1/fanouts/NAME defines a fan-out\n\n")
 }
 
 fn election_greeting(starting: &Starting) -> String {

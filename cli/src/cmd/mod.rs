@@ -12,6 +12,7 @@ mod healthcheck;
 mod jobs;
 mod queue;
 mod run;
+mod scatter;
 mod serve;
 mod sidecar;
 mod submit;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Batch(batch::Batch),
     Election(election::Election),
     Cluster(cluster::Cluster),
+    Scatter(scatter::Scatter),
     Bench(bench::Bench),
     Healthcheck(healthcheck::Healthcheck),
     Config(config::Config),
@@ -56,6 +58,7 @@ impl Command {
             Self::Batch(batch) => batch.run(context),
             Self::Election(election) => election.run(context),
             Self::Cluster(cluster) => cluster.run(context),
+            Self::Scatter(scatter) => scatter.run(context),
             Self::Bench(bench) => bench.run(context),
             Self::Healthcheck(healthcheck) => healthcheck.run(context),
             Self::Config(config) => config.run(context),

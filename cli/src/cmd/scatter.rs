@@ -118,7 +118,7 @@ impl Render for Explained {
         };
         let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let shards = rows(&self.0["shards"]);
-        let mut table = Table::new(["shard", "call", "replica", "sent", "took", "outcome", "why"]);
+        let mut table = Table::new(&["SHARD", "CALL", "REPLICA", ">SENT", ">TOOK", "OUTCOME", "WHY"]);
         for (i, shard) in shards.iter().enumerate() {
             let why = [&shard["reason"], &shard["detail"]]
                 .into_iter()
@@ -126,14 +126,15 @@ impl Render for Explained {
                 .map(text)
                 .collect::<Vec<_>>()
                 .join(": ");
+            let elapsed = shard["elapsed_ms"].as_f64().unwrap_or(0.0);
             table.row([
-                text(&shard["shard"]),
-                format!("{} in all", text(&shard["attempts"])),
-                text(&shard["replica"]),
-                String::new(),
-                format!("{:.1} ms", shard["elapsed_ms"].as_f64().unwrap_or(0.0)),
-                text(&shard["outcome"]),
-                why,
+                &text(&shard["shard"]),
+                &format!("{} in all", text(&shard["attempts"])),
+                &text(&shard["replica"]),
+                &"",
+                &format!("{elapsed:.1} ms"),
+                &text(&shard["outcome"]),
+                &why,
             ]);
             let calls = rows(&self.0["explain"]["attempts"]);
             for call in calls.iter().filter(|call| call["index"] == i) {
@@ -143,13 +144,13 @@ impl Render for Explained {
                         .map_or_else(|| "–".to_owned(), |us| format!("{:.1} ms", us / 1e3))
                 };
                 table.row([
-                    String::new(),
-                    text(&call["kind"]),
-                    text(&call["replica"]),
-                    ms(&call["sent_us"]),
-                    ms(&call["took_us"]),
-                    text(&call["outcome"]),
-                    call["detail"].as_str().unwrap_or_default().to_owned(),
+                    &"",
+                    &text(&call["kind"]),
+                    &text(&call["replica"]),
+                    &ms(&call["sent_us"]),
+                    &ms(&call["took_us"]),
+                    &text(&call["outcome"]),
+                    &call["detail"].as_str().unwrap_or_default(),
                 ]);
             }
         }

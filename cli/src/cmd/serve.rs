@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::{Pattern, Settings, Spec, run};
 use quorate_leader_election::server as election;
+use quorate_scatter_gather::server as scatter;
 use quorate_work_queue::server as queue;
 
 /// Run a server: a replica of a pattern, with its API
@@ -19,6 +20,19 @@ pub(crate) struct Serve {
 enum Served {
     LeaderElection(LeaderElection),
     WorkQueue(WorkQueue),
+    ScatterGather(ScatterGather),
+}
+
+/// A root of scatter/gather, or an inner node of a tree
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  quorate serve scatter-gather --fanouts-file fanouts.toml
+
+The file is followed: a new version is taken up, a bad one is told and changes nothing. Without a file,
+fan-outs are defined by PUT /v1/fanouts/NAME.")]
+struct ScatterGather {
+    #[command(flatten)]
+    flags: ServeFlags,
 }
 
 /// A replica of the elections
@@ -62,6 +76,13 @@ impl Serve {
                 container(settings, |settings, shutdown| {
                     let spec = Spec::new(Pattern::WorkQueue, "serve", queue::VERSION);
                     run(spec, settings, shutdown, queue::replica)
+                })
+            }
+            Served::ScatterGather(args) => {
+                let settings = Settings::load(Pattern::ScatterGather, &args.flags.values)?;
+                container(settings, |settings, shutdown| {
+                    let spec = Spec::new(Pattern::ScatterGather, "serve", scatter::VERSION);
+                    run(spec, settings, shutdown, scatter::root)
                 })
             }
         }

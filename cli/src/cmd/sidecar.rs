@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::{Pattern, Settings, Spec, run};
 use quorate_leader_election::server as election;
+use quorate_scatter_gather::server as scatter;
 use quorate_work_queue::server as queue;
 
 /// Run a sidecar: the API of a pattern on this host, in front of a cluster elsewhere
@@ -19,6 +20,19 @@ pub(crate) struct Sidecar {
 enum Fronted {
     LeaderElection(LeaderElection),
     WorkQueue(WorkQueue),
+    ScatterGather(ScatterGather),
+}
+
+/// A gate in front of a leaf of scatter/gather: no more goes in than the leaf can do
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  quorate sidecar scatter-gather --upstream http://127.0.0.1:8080
+
+What the leaf cannot take waits a little or is refused at once, so that another replica is asked in time;
+what has waited past its deadline never reaches the leaf. GET /v1/gate tells the load.")]
+struct ScatterGather {
+    #[command(flatten)]
+    flags: ServeFlags,
 }
 
 /// Elections of the cluster that QUORATE_SERVERS names, for the application beside it
@@ -60,6 +74,13 @@ impl Sidecar {
                 container(settings, |settings, shutdown| {
                     let spec = Spec::new(Pattern::WorkQueue, "sidecar", queue::VERSION);
                     run(spec, settings, shutdown, queue::sidecar)
+                })
+            }
+            Fronted::ScatterGather(args) => {
+                let settings = Settings::load(Pattern::ScatterGather, &args.flags.values)?;
+                container(settings, |settings, shutdown| {
+                    let spec = Spec::new(Pattern::ScatterGather, "sidecar", scatter::VERSION);
+                    run(spec, settings, shutdown, scatter::gate)
                 })
             }
         }

@@ -55,6 +55,9 @@ impl FanoutSpec {
         if !matches!(self.partial_status, 200 | 206 | 504) {
             return refuse("partial_status", "use 200, 206 or 504");
         }
+        if self.leaves == LeafKind::Grpc {
+            return refuse("leaves", "grpc is not built yet: use \"http\" or \"nodes\"");
+        }
         if self.leaves == LeafKind::Nodes && self.hedge.is_some() {
             return refuse(
                 "hedge",

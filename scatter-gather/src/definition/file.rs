@@ -1,17 +1,16 @@
-//! Definitions in a file: JSON or TOML, by its name's ending.
+//! Definitions in a file: a fan-out by its name, JSON or TOML by the file's ending.
 //!
 //! ```toml
-//! [fanouts.search]
+//! [search]
 //! timeout_ms = 500
 //! merge = { top_k = { pointer = "/hits", score = "/score", key = "/id", k = 10 } }
-//! [[fanouts.search.shards]]
+//! [[search.shards]]
 //! id = "0"
 //! replicas = ["http://leaf-0a:8080", "http://leaf-0b:8080"]
 //! ```
 
 use super::FanoutSpec;
 use quorate_core::types::Name;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,11 +38,7 @@ pub struct Loaded {
     pub text: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    fanouts: BTreeMap<String, FanoutSpec>,
-}
+type Document = BTreeMap<String, FanoutSpec>;
 
 /// Reads a file and checks everything in it. Blocks.
 pub fn load(path: &Path) -> Result<Loaded, FileError> {
@@ -71,14 +66,14 @@ pub(super) fn parse(text: &str, toml: bool) -> Result<BTreeMap<Name, FanoutSpec>
     } else {
         serde_json::from_str(text).map_err(|error| error.to_string())?
     };
-    if document.fanouts.len() > FANOUTS_MAX {
+    if document.len() > FANOUTS_MAX {
         return Err(format!("at most {FANOUTS_MAX} fan-outs"));
     }
     let mut fanouts = BTreeMap::new();
-    for (name, spec) in document.fanouts {
-        let checked = Name::new(&name).map_err(|error| format!("fanouts: {error}"))?;
+    for (name, spec) in document {
+        let checked = Name::new(&name).map_err(|error| error.to_string())?;
         spec.check()
-            .map_err(|error| format!("fanouts.{name}.{}", error.detail))?;
+            .map_err(|error| format!("{name}.{}", error.detail))?;
         fanouts.insert(checked, spec);
     }
     Ok(fanouts)

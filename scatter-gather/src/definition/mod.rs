@@ -258,7 +258,7 @@ pub enum LeafKind {
     Http,
     /// Roots like this one, each with a fan-out of its own behind the URL of its query.
     Nodes,
-    /// Services that implement `quorate.scatter.v1.Leaf`.
+    /// Services of gRPC. Not built yet, and refused.
     Grpc,
 }
 

@@ -35,13 +35,13 @@ fn there_and_back() {
     let spec = read(&good()).unwrap();
     let again = serde_json::to_value(&spec).unwrap();
     assert_eq!(read(&again).unwrap(), spec);
-    let json = json!({"fanouts": {"search": good()}}).to_string();
+    let json = json!({"search": good()}).to_string();
     assert_eq!(file::parse(&json, false).unwrap().len(), 1);
     let mut bad = good();
     bad["timeout_ms"] = json!(0);
-    let json = json!({"fanouts": {"search": bad}}).to_string();
+    let json = json!({"search": bad}).to_string();
     let told = file::parse(&json, false).unwrap_err();
-    assert!(told.starts_with("fanouts.search.timeout_ms"), "{told}");
+    assert!(told.starts_with("search.timeout_ms"), "{told}");
 }
 
 /// Every bad definition is refused, with the field and what to do.

@@ -146,7 +146,7 @@ impl H1 {
                             request = message;
                             continue;
                         }
-                        _ => return Err(CallError::of(&error)),
+                        _ => return Err(before_an_answer(CallError::of(&error))),
                     }
                 }
             };
@@ -174,6 +174,14 @@ impl H1 {
                 held,
             });
         }
+    }
+}
+
+/// A connection that ends before the head of an answer has cut nothing off: it was reset.
+fn before_an_answer(error: CallError) -> CallError {
+    match error.reason {
+        Reason::Truncated => CallError::new(Reason::Reset, error.detail),
+        _ => error,
     }
 }
 

@@ -28,7 +28,7 @@ pub fn apply(root: &Root, loaded: &Loaded) -> Result<(), String> {
     }
     for (name, spec) in &loaded.fanouts {
         if let Err(error) = root.put(name, spec.clone(), Origin::File) {
-            problems.push(format!("fanouts.{name}: {}", error.detail));
+            problems.push(format!("{name}: {}", error.detail));
         }
     }
     if problems.is_empty() {

@@ -258,8 +258,8 @@ async fn definitions_from_a_file() {
     let path = dir.path().join("fanouts.toml");
     let write = |timeout: u64| {
         let text = format!(
-            "[fanouts.add]\ntimeout_ms = {timeout}\nmerge = {{ sum = {{ pointer = \"/value\" }} }}\n\
-             [[fanouts.add.shards]]\nid = \"0\"\nreplicas = [\"{}\"]\n",
+            "[add]\ntimeout_ms = {timeout}\nmerge = {{ sum = {{ pointer = \"/value\" }} }}\n\
+             [[add.shards]]\nid = \"0\"\nreplicas = [\"{}\"]\n",
             leaf.url()
         );
         std::fs::write(&path, text).unwrap();
