@@ -1,14 +1,16 @@
 //! From the flags of a client command to a root of scatter/gather.
 
 use crate::errors::{Failure, Outcome};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method};
 use quorate_core::error::{Code, Error};
 use quorate_core::runtime::settings::ClientFlags;
 use quorate_core::runtime::{Pattern, Settings};
 use quorate_core::types::Name;
-use quorate_scatter_gather::pool::{Admission, AdmissionCaps, Call, Host, Hosts, LeafUrl, Protocol};
+use quorate_scatter_gather::pool::{
+    Admission, AdmissionCaps, Call, Host, Hosts, LeafUrl, Protocol,
+};
 use quorate_scatter_gather::root::ENVELOPE;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +51,9 @@ impl Server {
                 let token = crate::connect::token(path)?;
                 let value = HeaderValue::from_str(&format!("Bearer {token}"));
                 Some(value.map_err(|_| {
-                    Failure::config("servers_token_file: the token has characters no header can have")
+                    Failure::config(
+                        "servers_token_file: the token has characters no header can have",
+                    )
                 })?)
             }
         };
@@ -102,7 +106,10 @@ impl Server {
                 Error::new(Code::NoQuorum, told)
             })?;
         let header = |name: &str| {
-            let value = reply.headers.get(name).and_then(|value| value.to_str().ok());
+            let value = reply
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
         let complete = header("quorate-complete");

@@ -118,7 +118,9 @@ impl Render for Explained {
         };
         let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let shards = rows(&self.0["shards"]);
-        let mut table = Table::new(&["SHARD", "CALL", "REPLICA", ">SENT", ">TOOK", "OUTCOME", "WHY"]);
+        let mut table = Table::new(&[
+            "SHARD", "CALL", "REPLICA", ">SENT", ">TOOK", "OUTCOME", "WHY",
+        ]);
         for (i, shard) in shards.iter().enumerate() {
             let why = [&shard["reason"], &shard["detail"]]
                 .into_iter()

@@ -100,7 +100,8 @@ fn respond(answer: &Answer, envelope: bool, explain: bool) -> Response {
             Ok(body) => (Some(ENVELOPE.to_owned()), body.into()),
             Err(error) => {
                 let code = quorate_core::Code::Internal;
-                return Error::new(code, format!("the account is no JSON: {error}")).into_response();
+                return Error::new(code, format!("the account is no JSON: {error}"))
+                    .into_response();
             }
         }
     } else {

@@ -191,8 +191,14 @@ mod tests {
         for _ in 0..limit {
             inside.push(door.enter(soon(60_000), false).await.unwrap());
         }
-        assert_eq!(door.enter(soon(1_000), true).await.unwrap_err(), Refused::Full);
-        assert_eq!(door.enter(soon(10), false).await.unwrap_err(), Refused::Expired);
+        assert_eq!(
+            door.enter(soon(1_000), true).await.unwrap_err(),
+            Refused::Full
+        );
+        assert_eq!(
+            door.enter(soon(10), false).await.unwrap_err(),
+            Refused::Expired
+        );
         let wait = |ms| {
             let door = Arc::clone(&door);
             tokio::spawn(async move { door.enter(soon(ms), false).await })
@@ -202,7 +208,10 @@ mod tests {
         let second = wait(60_000);
         tokio::task::yield_now().await;
         assert_eq!(door.load().queued, 2);
-        assert_eq!(door.enter(soon(60_000), false).await.unwrap_err(), Refused::Full);
+        assert_eq!(
+            door.enter(soon(60_000), false).await.unwrap_err(),
+            Refused::Full
+        );
         drop(inside.pop());
         let first = first.await.unwrap().unwrap();
         assert_eq!(door.load().queued, 1);
@@ -210,7 +219,10 @@ mod tests {
         drop(second.await.unwrap().unwrap());
         drop(inside);
         let load = door.load();
-        assert_eq!((load.in_flight, load.queued, load.refused, load.expired), (0, 0, 2, 1));
+        assert_eq!(
+            (load.in_flight, load.queued, load.refused, load.expired),
+            (0, 0, 2, 1)
+        );
     }
 
     /// A place whose owner has gone is not handed a pass that nobody takes.

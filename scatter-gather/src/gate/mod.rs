@@ -11,8 +11,10 @@ mod limit;
 pub use door::{Door, Load, Pass, Refused};
 pub use limit::Limit;
 
-use crate::pool::{Admission, AdmissionCaps, Call, CallError, Host, Hosts, LeafUrl, Protocol, Reply};
 use crate::gather::Reason;
+use crate::pool::{
+    Admission, AdmissionCaps, Call, CallError, Host, Hosts, LeafUrl, Protocol, Reply,
+};
 use quorate_core::clock::monotonic;
 use quorate_core::error::{Code, Error};
 use std::sync::Arc;
@@ -62,7 +64,8 @@ impl Gate {
         let mut pass = match self.door.enter(deadline, hedge).await {
             Ok(pass) => pass,
             Err(Refused::Full) => {
-                let told = "the leaf has too much to do; nothing was passed on, ask another replica";
+                let told =
+                    "the leaf has too much to do; nothing was passed on, ask another replica";
                 return Err(Error::new(Code::OverQuota, told).retry_after_ms(RETRY_AFTER_MS));
             }
             Err(Refused::Expired) => {

@@ -48,13 +48,25 @@ fn failing_replicas_are_left_alone() {
     let shard = replicas(2);
     fail(&shard.targets()[0]);
     for _ in 0..50 {
-        assert_eq!(shard.choose(ReplicaSet::EMPTY, Kind::Primary).unwrap().replica, Replica(1));
+        assert_eq!(
+            shard
+                .choose(ReplicaSet::EMPTY, Kind::Primary)
+                .unwrap()
+                .replica,
+            Replica(1)
+        );
     }
     shard.upkeep_at(LATE, true, at(0));
     assert_eq!(shard.targets()[0].condition(), Condition::Ejected);
     let other = ReplicaSet::EMPTY.with(Replica(1));
-    assert!(shard.choose(other, Kind::Hedge).is_none(), "a hedge is no emergency");
-    assert_eq!(shard.choose(other, Kind::Retry).unwrap().replica, Replica(0));
+    assert!(
+        shard.choose(other, Kind::Hedge).is_none(),
+        "a hedge is no emergency"
+    );
+    assert_eq!(
+        shard.choose(other, Kind::Retry).unwrap().replica,
+        Replica(0)
+    );
 }
 
 /// The last replica of a shard is never ejected, whatever it does.

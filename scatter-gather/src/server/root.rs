@@ -19,12 +19,16 @@ pub async fn root(starting: Starting) -> Result<Service, Failure> {
         let reading = path.clone();
         let loaded = tokio::task::spawn_blocking(move || load(&reading)).await;
         let loaded = loaded.map_err(|error| Failure::unavailable(error.to_string()))?;
-        let loaded =
-            loaded.map_err(|error| Failure::config(format!("fanouts_file {error}")))?;
+        let loaded = loaded.map_err(|error| Failure::config(format!("fanouts_file {error}")))?;
         apply(&root, &loaded)
             .map_err(|why| Failure::config(format!("fanouts_file {}: {why}", path.display())))?;
         tracing::info!(path = %path.display(), fanouts = loaded.fanouts.len(), "definitions are in force");
-        tokio::spawn(watch(std::sync::Arc::clone(&root), path, loaded.text, problem));
+        tokio::spawn(watch(
+            std::sync::Arc::clone(&root),
+            path,
+            loaded.text,
+            problem,
+        ));
     }
     let definable = settings.fanouts_api.0 || starting.api.ip().is_loopback();
     let api = Api::new(root, definable).router()?;

@@ -13,7 +13,10 @@ async fn broken_answers_have_reasons() {
     let short = b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{\"value\":7}";
     let chunked = b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nb\r\n{\"value\":7}\r\n";
     let huge = format!("{{\"value\":7,\"pad\":\"{}\"}}", "x".repeat(5_000));
-    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let packed = [
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+    ];
     let away = [("location", "http://169.254.169.254/")];
     for (manner, reason) in [
         (Manner::Bytes(short.to_vec()), "truncated"),
@@ -67,7 +70,9 @@ async fn the_deadline_covers_everything() {
         assert!(took < Duration::from_secs(15), "{took:?}");
         definition["policy"] = value!("all");
         root.define("slow", &definition).await;
-        let late = root.query("slow", &[("quorate-deadline-ms", "300")], "{}").await;
+        let late = root
+            .query("slow", &[("quorate-deadline-ms", "300")], "{}")
+            .await;
         assert_eq!(late.status, 504, "{}", late.text());
         assert_eq!(late.json()["code"], "deadline_exceeded");
     }
@@ -89,7 +94,10 @@ async fn merge_memory_is_bounded() {
     let account = root.account("big").await;
     let shards = account["shards"].as_array().unwrap();
     let merged = shards.iter().filter(|s| s["outcome"] == "merged").count();
-    let refused = shards.iter().filter(|s| s["reason"] == "merge_bytes").count();
+    let refused = shards
+        .iter()
+        .filter(|s| s["reason"] == "merge_bytes")
+        .count();
     assert_eq!((merged, refused), (2, 2), "{account}");
 }
 
@@ -111,10 +119,17 @@ async fn failing_replicas_are_avoided() {
         let response = root.query("avoid", &[], "{}").await;
         assert_eq!((response.status, response.text()), (200, r#"{"value":1}"#));
     }
-    assert!(bad.calls() <= 10, "fast failures attract no calls: {}", bad.calls());
+    assert!(
+        bad.calls() <= 10,
+        "fast failures attract no calls: {}",
+        bad.calls()
+    );
     assert!(alone.calls() >= 40);
     let targets = root.get("/v1/fanouts/avoid/targets").await.json();
     let alone = &targets["shards"][1]["replicas"][0];
     assert_eq!(alone["health"], "healthy", "{targets}");
-    assert!(alone["failures_in_a_row"].as_u64().unwrap() >= 5, "{targets}");
+    assert!(
+        alone["failures_in_a_row"].as_u64().unwrap() >= 5,
+        "{targets}"
+    );
 }

