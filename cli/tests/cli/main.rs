@@ -6,4 +6,5 @@ mod bench;
 mod canary;
 mod chain;
 mod commands;
+mod election;
 mod support;

@@ -36,29 +36,29 @@ pub(crate) fn command(args: &[&str]) -> Command {
 pub(crate) struct Dev {
     server: Server,
     pub(crate) api: String,
+    /// The API of leader election.
+    pub(crate) election: String,
     dir: TempDir,
 }
 
 impl Dev {
     pub(crate) fn start() -> Self {
         let dir = temp_dir(None, "quorate-cli-test-").unwrap();
-        let ports = free_ports(2).unwrap();
+        let ports = free_ports(3).unwrap();
         let (api, ops) = (
             format!("127.0.0.1:{}", ports[0]),
             format!("127.0.0.1:{}", ports[1]),
         );
-        let args = ["dev", "--listen", &api, "--ops-listen", &ops].map(ToOwned::to_owned);
-        let server = Server::start(
-            "dev",
-            &quorate(),
-            args.into(),
-            vec![],
-            dir.path().join("log"),
-        )
-        .unwrap();
+        let election = format!("127.0.0.1:{}", ports[2]);
+        let args = ["dev", "--listen", &api, "--ops-listen", &ops];
+        let args = args.into_iter().chain(["--election-listen", &election]);
+        let args: Vec<String> = args.map(ToOwned::to_owned).collect();
+        let server =
+            Server::start("dev", &quorate(), args, vec![], dir.path().join("log")).unwrap();
         let dev = Self {
             server,
             api: format!("http://{api}"),
+            election: format!("http://{election}"),
             dir,
         };
         let deadline = Instant::now() + READY_TIMEOUT;
