@@ -107,7 +107,7 @@ pub fn wait_ms(wait_ms: u64) -> Result<(), Error> {
     at_most("wait_ms", wait_ms, limits::WAIT_MS_MAX)
 }
 
-fn at_most<T: Ord + Display>(field: &str, value: T, max: T) -> Result<(), Error> {
+fn at_most<T: Ord + Display + Copy>(field: &str, value: T, max: T) -> Result<(), Error> {
     if value <= max {
         return Ok(());
     }

@@ -73,7 +73,9 @@ impl Dev {
                 async { ended(election.await) },
                 async { ended(root.await) },
             );
-            let failed = [queue, election, root].into_iter().find(|exit| *exit != Exit::Ok);
+            let failed = [queue, election, root]
+                .into_iter()
+                .find(|exit| *exit != Exit::Ok);
             failed.unwrap_or(Exit::Ok)
         })
     }
@@ -138,7 +140,9 @@ async fn greet(
 
 fn scatter_greeting(starting: &Starting) -> String {
     let api = starting.api;
-    format!("\nquorate dev: scatter/gather is ready\n\n  API      http://{api}      PUT /v1/fanouts/NAME defines a fan-out\n\n")
+    format!(
+        "\nquorate dev: scatter/gather is ready\n\n  API      http://{api}      PUT /v1/fanouts/NAME defines a fan-out\n\n"
+    )
 }
 
 fn election_greeting(starting: &Starting) -> String {

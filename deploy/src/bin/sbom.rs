@@ -32,7 +32,14 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let tree = Command::new(cargo)
-        .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "depth"])
+        .args([
+            "tree",
+            "--locked",
+            "--edges",
+            "normal,no-proc-macro",
+            "--prefix",
+            "depth",
+        ])
         .args(["--format", "|{p}|{l}", "--package", &arguments.package])
         .args([
             "--features",

@@ -10,7 +10,7 @@ use quorate_core::types::Name;
 use std::sync::Arc;
 
 impl ElectionMachine {
-    pub(super) fn campaign(&mut self, ctx: &mut Ctx<'_>, asked: Campaign) -> Result<Reply, Error> {
+    pub(super) fn campaign(&mut self, ctx: &mut Ctx<'_>, asked: &Campaign) -> Result<Reply, Error> {
         check::priority(asked.priority)?;
         check::metadata(&asked.metadata)?;
         let session = match asked.liveness {
@@ -27,13 +27,13 @@ impl ElectionMachine {
         let holder = self.candidates.get(&key).map(|row| row.session);
         match holder {
             Some(holder) if Some(holder) == session => {
-                self.update(ctx, &asked);
+                self.update(ctx, asked);
                 self.settle(ctx, &asked.election);
                 Ok(self.campaigned(&asked.election, &asked.candidate, holder, false))
             }
             Some(holder) => Err(self.taken(&asked.election, &asked.candidate, holder)),
             None => {
-                self.check_candidacy(&asked, session)?;
+                self.check_candidacy(asked, session)?;
                 let (session, opened) = match (session, asked.liveness) {
                     (Some(session), _) | (None, Liveness::Session(session)) => (session, false),
                     (None, Liveness::Ttl(ttl_ms)) => {
@@ -42,7 +42,7 @@ impl ElectionMachine {
                     }
                 };
                 let election = self.election_or_new(&asked.election)?;
-                self.join(ctx, &election, &asked, session);
+                self.join(ctx, &election, asked, session);
                 self.settle(ctx, &election);
                 Ok(self.campaigned(&election, &asked.candidate, session, opened))
             }

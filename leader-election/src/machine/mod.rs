@@ -64,7 +64,7 @@ impl Machine for ElectionMachine {
                 self.open_session(ctx, ttl_ms, label).map(Reply::Session)
             }
             Command::CloseSession { session } => self.close_session(ctx, session),
-            Command::Campaign(campaign) => self.campaign(ctx, campaign),
+            Command::Campaign(campaign) => self.campaign(ctx, &campaign),
             Command::Resign {
                 election,
                 session,

@@ -37,13 +37,16 @@ pub(super) struct Hub {
     known: Mutex<Known>,
 }
 
+/// An observer's number and where its changes go.
+type Observer = (u64, mpsc::Sender<Arc<Change>>);
+
 #[derive(Debug, Default)]
 struct Known {
     /// Contiguous revisions up to `through`.
     kept: VecDeque<Arc<Change>>,
     /// The last revision taken in; `None` before the first.
     through: Option<u64>,
-    observers: HashMap<Name, Vec<(u64, mpsc::Sender<Arc<Change>>)>>,
+    observers: HashMap<Name, Vec<Observer>>,
     observer_last: u64,
     blind: bool,
 }

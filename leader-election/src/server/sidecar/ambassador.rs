@@ -349,7 +349,7 @@ impl Ambassador {
     /// what was told is left, or the application has stopped.
     pub(super) async fn stop(&self, hook: &Hook) {
         self.stopping.store(true, Ordering::Release);
-        let sessions: Vec<(SessionId, Mono, Vec<(Name, FencingToken)>)> = {
+        let sessions: Vec<(SessionId, Mono, Vec<_>)> = {
             let held = self.held();
             held.iter()
                 .map(|(session, held)| {
