@@ -1,5 +1,7 @@
 //! `quorate bench`: how fast, on this machine.
 
+mod scatter;
+
 use crate::bench::{self, Amount, JOBS_MAX, PAYLOAD_MIN, Plan};
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
@@ -30,6 +32,7 @@ pub(crate) struct Bench {
 enum Command {
     WorkQueue(Box<WorkQueue>),
     Election(Election),
+    Scatter(scatter::Scatter),
 }
 
 /// Measure leader election on a cluster of its own: three nodes as separate processes, synced, on loopback
@@ -127,6 +130,7 @@ impl Bench {
         match self.command {
             Command::WorkQueue(args) => args.run(context),
             Command::Election(args) => args.run(context),
+            Command::Scatter(args) => args.run(context),
         }
     }
 }
