@@ -32,6 +32,11 @@ const MAILBOX_MAX: usize = 2 * REQUESTS_MAX;
 /// Events a slow observer may be behind before it misses some.
 const EVENTS_MAX: usize = 4096;
 
+/// How long a node that led goes on answering: at least until its peers know the new leader, at most so
+/// long.
+const LAST_ANSWERS_MIN: Duration = Duration::from_millis(100);
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
+
 /// How long a graceful stop tries to hand leadership over.
 const HANDOVER_MAX: Duration = Duration::from_millis(500);
 
@@ -102,6 +107,18 @@ impl<M: Machine> Node<M> {
             status.wait_for(|status| status.leader != Some(node)),
         )
         .await;
+        self.finish_requests().await;
+    }
+
+    /// Those whose operations are under way hear the outcome once the new leader has settled it, and
+    /// peers that still take this node for the leader hear that it is not, and ask the new one.
+    async fn finish_requests(&self) {
+        let began = tokio::time::Instant::now();
+        let idle = || self.shared.permits.available_permits() == REQUESTS_MAX;
+        while began.elapsed() < LAST_ANSWERS_MIN || (!idle() && began.elapsed() < LAST_ANSWERS_MAX)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

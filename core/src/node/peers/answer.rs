@@ -65,22 +65,25 @@ impl<M: Machine> State<M> {
             let frames = self.frames.as_mut()?;
             tokio::select! {
                 biased;
-                () = stopping.cancelled() => {
-                    self.frames = None;
-                }
                 Some(first) = self.under_way.next(), if !self.under_way.is_empty() => {
                     let answers = self.gather(first);
                     if !answers.answers.is_empty() {
                         return Some(Ok(answers));
                     }
                 }
-                frame = frames.message(), if self.aborts.len() < UNDER_WAY_MAX => match frame {
+                // With nothing under way: what was answered goes out first.
+                () = stopping.cancelled(), if self.under_way.is_empty() => self.frames = None,
+                frame = frames.message(), if self.has_room() && !stopping.is_cancelled() => match frame {
                     Ok(Some(frame)) => self.take_in(frame),
                     // Nobody is left to hear an answer.
                     Ok(None) | Err(_) => self.frames = None,
                 },
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.aborts.len() < UNDER_WAY_MAX
     }
 
     fn take_in(&mut self, frame: ForwardFrame) {
