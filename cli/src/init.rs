@@ -13,8 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Commands that start programs.
 const STARTERS: &[&str] = &["work", "run"];
 
-/// Signals that are passed on, and what rustix calls them.
-const PASSED: &[(fn() -> SignalKind, Signal)] = &[
+/// A signal as tokio and as rustix call it.
+type Passed = (fn() -> SignalKind, Signal);
+
+/// Signals that are passed on.
+const PASSED: &[Passed] = &[
     (SignalKind::terminate, Signal::TERM),
     (SignalKind::interrupt, Signal::INT),
     (SignalKind::hangup, Signal::HUP),

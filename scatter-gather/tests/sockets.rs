@@ -1,5 +1,6 @@
 //! Leaves that misbehave on real sockets: each failure has its reason, what is merged is exact, and
 //! nothing hangs or grows.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use quorate_scatter_gather::Scatter;
 use quorate_scatter_gather::definition::{HedgeSpec, LimitsSpec, PolicyOptions, PolicySpec};
@@ -143,7 +144,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
                 return;
             }
             Behaviour::Busy => {
-                answer(&mut stream, "503 Service Unavailable", "text/plain", "busy").await
+                answer(&mut stream, "503 Service Unavailable", "text/plain", "busy").await;
             }
             Behaviour::Redirect => answer(&mut stream, "302 Found", "text/plain", "").await,
         }

@@ -87,7 +87,7 @@ fn pod(object: &Value, say: &mut impl FnMut(&str)) {
     }
     for host in ["hostNetwork", "hostPID", "hostIPC"] {
         if spec[host] == true {
-            say(&format!("{host}"));
+            say(host);
         }
     }
     if spec["enableServiceLinks"] != false {

@@ -3,7 +3,7 @@
 //! Both are thin: they read a request into a [`Command`], a [`Query`] or a [`Renewal`], check its bounds
 //! ([`crate::check`]), ask the service and write the answer. The service is a replica in this process
 //! (`serve`) or the client of a cluster (`sidecar`); nothing here knows which. What a candidate is told
-//! of itself, bounded in time, is computed in one place for both protocols: [`answer`].
+//! of itself, bounded in time, is computed in one place for both protocols: `answer`.
 
 pub mod grpc;
 pub mod rest;

@@ -3,7 +3,7 @@
 //! It knows several servers and keeps one connection to the one that works; any node forwards to the
 //! leader. Every command but two means the same when it is repeated, so it is sent again when its answer
 //! was lost; a release by force without a token, and a campaign that opens a session, are repeated only
-//! under a key. Renewals of all sessions share one stream ([`keep_alive`]), and what an observation has
+//! under a key. Renewals of all sessions share one stream (`keep_alive`), and what an observation has
 //! not told when its connection breaks is told by the next server, after the last revision.
 
 mod call;

@@ -47,7 +47,8 @@ fn there_and_back() {
 /// Every bad definition is refused, with the field and what to do.
 #[test]
 fn bad_definitions() {
-    let cases: Vec<(&str, Box<dyn FnOnce(&mut Value)>)> = vec![
+    type Spoil = Box<dyn FnOnce(&mut Value)>;
+    let cases: Vec<(&str, Spoil)> = vec![
         (
             "unknown field `colour`",
             Box::new(|d| d["colour"] = json!(1)),

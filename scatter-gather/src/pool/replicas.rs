@@ -122,7 +122,7 @@ impl Replicas {
         }
     }
 
-    /// See [`Target::upkeep`]; ejects what fails as long as another replica is healthy. Without shadows
+    /// See `Target::upkeep`; ejects what fails as long as another replica is healthy. Without shadows
     /// (`shadows` false) an ejection ends by itself.
     pub fn upkeep(&self, late: Share, shadows: bool) {
         self.upkeep_at(late, shadows, monotonic());

@@ -349,7 +349,7 @@ async fn upkeep(fanout: Weak<Fanout>) {
         let Some(fanout) = fanout.upgrade() else {
             return;
         };
-        if count % RESOLVE_UPKEEPS == 0 {
+        if count.is_multiple_of(RESOLVE_UPKEEPS) {
             fanout.resolve().await;
         }
         count = count.wrapping_add(1);

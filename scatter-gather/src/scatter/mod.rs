@@ -20,7 +20,7 @@
 //! ```
 //!
 //! The library is a [`crate::root::Root`] with one fan-out: what the containers do, it does, without a
-//! listener. Leaves may also live in this process ([`Builder::shard_of`]), merged by a [`Merger`] of
+//! listener. Leaves may also live in this process ([`Builder::shard_of`]), merged by a [`Merger`](crate::merge::Merger) of
 //! one's own.
 
 mod builder;

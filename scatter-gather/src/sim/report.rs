@@ -84,10 +84,10 @@ pub fn tail_at_scale(shards: u32, requests: u32, seed: u64) -> Table {
         })
         .filter(|_| shards == 1_000)
     };
-    let policies: [(String, Option<HedgePolicy>, Vec<f64>, Option<Row>); 4] = [
-        ("none".into(), None, vec![], published(1_800.0, 0.0)),
+    let policies = [
+        ("none".to_owned(), None, vec![], published(1_800.0, 0.0)),
         (
-            "fixed 10 ms".into(),
+            "fixed 10 ms".to_owned(),
             Some(fixed(10)),
             vec![10.0],
             published(74.0, 0.02),

@@ -62,28 +62,26 @@ impl<M: Machine> State<M> {
     async fn next(&mut self) -> Option<Result<ForwardAnswers, Status>> {
         let stopping = self.node.shared.stopping.clone();
         loop {
+            let idle = self.under_way.is_empty();
+            let open = self.aborts.len() < UNDER_WAY_MAX && !stopping.is_cancelled();
             let frames = self.frames.as_mut()?;
             tokio::select! {
                 biased;
-                Some(first) = self.under_way.next(), if !self.under_way.is_empty() => {
+                Some(first) = self.under_way.next(), if !idle => {
                     let answers = self.gather(first);
                     if !answers.answers.is_empty() {
                         return Some(Ok(answers));
                     }
                 }
                 // With nothing under way: what was answered goes out first.
-                () = stopping.cancelled(), if self.under_way.is_empty() => self.frames = None,
-                frame = frames.message(), if self.has_room() && !stopping.is_cancelled() => match frame {
+                () = stopping.cancelled(), if idle => self.frames = None,
+                frame = frames.message(), if open => match frame {
                     Ok(Some(frame)) => self.take_in(frame),
                     // Nobody is left to hear an answer.
                     Ok(None) | Err(_) => self.frames = None,
                 },
             }
         }
-    }
-
-    fn has_room(&self) -> bool {
-        self.aborts.len() < UNDER_WAY_MAX
     }
 
     fn take_in(&mut self, frame: ForwardFrame) {

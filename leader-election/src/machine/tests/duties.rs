@@ -138,9 +138,6 @@ fn no_renewal_touches_the_count_of_a_revoked_leadership_and_its_session_lives_on
     // The loss stays told, for a holder that heard nothing meanwhile.
     let kept = office.confirmed(a, 3_800).unwrap();
     assert!(kept.lost > 0);
-    // What it wins from now on is whole again.
-    let b = office.rig.leader("e").unwrap();
-    assert!(office.rig.drained("e", b.session, b.token) || true);
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Rig {
     /// An entry without a command, `ms` later.
     pub(super) fn pass(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
-        self.entry(|machine, ctx| machine.advance(ctx));
+        self.entry(quorate_core::machine::Machine::advance);
     }
 
     pub(super) fn open(&mut self, ttl_ms: u64) -> SessionId {

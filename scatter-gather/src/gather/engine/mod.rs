@@ -161,7 +161,7 @@ impl Gather {
                     self.ignored += 1;
                 }
             }
-            Phase::Done => self.after_the_end(input, out),
+            Phase::Done => self.after_the_end(&input, out),
             Phase::Running | Phase::Closing(_) => self.running(now, input, budgets, out),
         }
         self.tell_budget(now, before, budgets);

@@ -212,10 +212,10 @@ impl Gather {
     }
 
     /// Whatever comes after the end is ignored.
-    pub(super) fn after_the_end(&mut self, input: Input, out: &mut Vec<Output>) {
+    pub(super) fn after_the_end(&mut self, input: &Input, out: &mut Vec<Output>) {
         self.ignored += 1;
         if planted::on(Bug::LateMerged)
-            && let Input::Reply { attempt, .. } = input
+            && let Input::Reply { attempt, .. } = *input
             && let Some(row) = self.rows.get(attempt.index())
         {
             out.push(Output::Accept {

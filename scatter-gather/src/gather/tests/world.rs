@@ -602,7 +602,7 @@ impl World<'_> {
                 );
             }
             Verdict::Failed(Failure::Cancelled) => {
-                must!(self.scenario.cancel_us.is_some(), "cancelled by nobody")
+                must!(self.scenario.cancel_us.is_some(), "cancelled by nobody");
             }
             Verdict::Failed(_) => must!(!enough, "an error although the policy is met"),
         }

@@ -354,7 +354,7 @@ impl Candidate {
                     }
                 }
             }
-            (Asked::Renew, CallResult::Renewed(Ok(renewed))) => self.renewed(sent, renewed, world),
+            (Asked::Renew, CallResult::Renewed(Ok(renewed))) => self.renewed(sent, &renewed, world),
             (Asked::Session, CallResult::Answered(Ok(Answer::Session(view)))) => {
                 self.looked_up(&view, world);
             }
@@ -372,7 +372,7 @@ impl Candidate {
         }
     }
 
-    fn renewed(&mut self, sent: Mono, renewed: Renewed, world: &mut World<'_>) {
+    fn renewed(&mut self, sent: Mono, renewed: &Renewed, world: &mut World<'_>) {
         let Some(session) = &mut self.session else {
             return;
         };
@@ -464,11 +464,13 @@ impl Candidate {
             .get(election)
             .map(|lead| (lead.token, lead.confirmed));
         match own {
-            Some(own) if matches!(own.phase, Phase::Revoking { .. }) => {
-                if known.is_none_or(|(token, _)| token <= own.token) {
-                    self.hand_over(election, own.token, world);
-                }
+            Some(own)
+                if matches!(own.phase, Phase::Revoking { .. })
+                    && known.is_none_or(|(token, _)| token <= own.token) =>
+            {
+                self.hand_over(election, own.token, world);
             }
+            Some(own) if matches!(own.phase, Phase::Revoking { .. }) => {}
             Some(own) => {
                 self.learn(election, own.token, revision, world);
                 if matches!(own.phase, Phase::Draining { .. }) && world.rng.chance(700) {
