@@ -1,5 +1,5 @@
-//! TLS for every connection that leaves a host: between replicas ([`peer`]), of the API ([`listener`]) and to servers
-//! ([`upstream`]).
+//! TLS for every connection that leaves a host: between replicas (`peer`), of the API (`listener`) and to servers
+//! (`upstream`).
 //!
 //! All of it is rustls with the ring provider, and all of it takes certificates and keys from files alone, so that no
 //! secret stands in a command line, a variable or a log. The files are looked at again once a second, when a connection

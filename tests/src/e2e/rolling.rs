@@ -36,9 +36,10 @@ pub(super) async fn restart(images: Images) -> anyhow::Result<String> {
     let outcome = load.finish(PATIENCE, restarted).await?;
     ensure!(outcome.is_good(), "{outcome}");
     ensure!(
-        outcome.failed == 0,
-        "{} operations failed at the client, the last: {}",
+        outcome.failed + outcome.failed_leases == 0,
+        "{} operations failed at the client and {} requests for work, the last: {}",
         outcome.failed,
+        outcome.failed_leases,
         outcome.failure
     );
     let longest = stops.iter().max().copied().unwrap_or_default();
