@@ -50,22 +50,25 @@ impl Limit {
     /// An answer took this long while so many were under way, itself included.
     pub fn answered(&mut self, took: Duration, under_way: usize) {
         let took = took.max(RTT_MIN);
-        self.since_probe += 1;
-        let unloaded = match self.unloaded {
-            Some(unloaded) if self.since_probe < PROBE_EVERY => unloaded.min(took),
-            _ => {
-                self.since_probe = 0;
-                took
-            }
-        };
-        self.unloaded = Some(unloaded);
-        // A limit that is not used says nothing about more.
         #[allow(clippy::cast_precision_loss, reason = "a count of requests")]
         let under_way = under_way as f64;
+        // A limit that is not used says nothing about more.
+        let used = under_way * 2.0 >= self.limit;
+        self.since_probe += 1;
+        if self.since_probe >= PROBE_EVERY {
+            // A leaf at its limit shows its unloaded time only when it gets less for a moment.
+            self.since_probe = 0;
+            self.unloaded = None;
+            if used {
+                self.limit = (self.limit / 2.0).max(MIN);
+            }
+        }
+        let unloaded = self.unloaded.map_or(took, |unloaded| unloaded.min(took));
+        self.unloaded = Some(unloaded);
         let queued = self.limit * (1.0 - unloaded.as_secs_f64() / took.as_secs_f64());
         let step = self.limit.log10().max(0.5);
         if queued <= 3.0 * step {
-            if under_way * 2.0 >= self.limit {
+            if used {
                 self.limit = (self.limit + step).min(MAX);
             }
         } else if queued > 6.0 * step {
@@ -85,7 +88,7 @@ mod tests {
 
     /// A leaf that does 8 at once in 10 ms, and queues what is more.
     fn settle(limit: &mut Limit, slots: f64) {
-        for _ in 0..3_000 {
+        for _ in 0..3_500 {
             let n = limit.get();
             let took = Duration::from_secs_f64(0.01 * (n as f64 / slots).max(1.0));
             limit.answered(took, n);
@@ -104,7 +107,7 @@ mod tests {
             limit.overloaded();
         }
         assert_eq!(limit.get(), 1);
-        for _ in 0..100_000 {
+        for _ in 0..100_700 {
             limit.answered(Duration::from_millis(1), 100_000);
         }
         assert_eq!(limit.get(), 4_096);

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Share of the other's cost below which a replica is preferred.
+const CLEARLY_BETTER: f64 = 0.95;
+
 /// Longest a shadow call may take.
 const SHADOW_MAX: Duration = Duration::from_secs(10);
 
@@ -63,7 +66,9 @@ impl Replicas {
             let (a, b) = self.draw(count);
             let first = candidates(healthy).nth(a)?;
             let second = candidates(healthy).nth(b)?;
-            let best = if count > 1 && second.0.cost() < first.0.cost() {
+            // Averages fade with time, so that no two are ever equal: what is about as good as the other
+            // is left to chance.
+            let best = if count > 1 && second.0.cost() < CLEARLY_BETTER * first.0.cost() {
                 second
             } else {
                 first

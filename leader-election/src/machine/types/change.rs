@@ -13,7 +13,8 @@ use std::sync::Arc;
 pub struct Change {
     /// Its revision.
     pub revision: u64,
-    /// The revision of the change of the same election before it; 0 for the first one.
+    /// The revision of the change of the same election before it; 0 for the first one, also after the
+    /// election was removed.
     pub previous: u64,
     /// When, in log time.
     pub time: LogTime,

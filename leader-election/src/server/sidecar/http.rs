@@ -55,14 +55,12 @@ async fn send(target: &Target, method: &str, body: Option<String>) -> io::Result
     let request = request
         .body(Full::new(bytes(body)))
         .map_err(io::Error::other)?;
-    tokio::select! {
-        answer = sender.send_request(request) => {
-            Ok(answer.map_err(io::Error::other)?.status().as_u16())
-        }
-        ended = connection => {
-            Err(io::Error::other(format!("the connection ended without an answer: {ended:?}")))
-        }
-    }
+    // In a task of its own: an application that closes after its answer ends both at once, and the
+    // answer counts.
+    let carrying = tokio::spawn(connection);
+    let answer = sender.send_request(request).await;
+    carrying.abort();
+    Ok(answer.map_err(io::Error::other)?.status().as_u16())
 }
 
 fn bytes(body: Option<String>) -> std::collections::VecDeque<u8> {

@@ -7,7 +7,9 @@
 use super::ambassador::Ambassador;
 use super::hook::Hook;
 use super::proof::Life;
-use crate::machine::{Campaign, Command, Leadership, Liveness, Phase, Reply, SessionId};
+use crate::machine::{
+    Campaign, Command, EndCause, Leadership, Liveness, Phase, Reply, SessionId, What,
+};
 use crate::retry::Backoff;
 use crate::service::{Caller, ElectionService as _, Observed};
 use futures::StreamExt as _;
@@ -70,6 +72,7 @@ impl Own {
         };
         let session = opened.session;
         let mut life = self.ambassador.proof().life();
+        let mut was_failing = false;
         loop {
             let command = Command::Campaign(Campaign {
                 election: self.election.clone(),
@@ -89,9 +92,17 @@ impl Own {
                 }
             };
             tokio::select! {
-                followed = self.follow(session, revision) => followed?,
+                followed = self.follow(session, revision, was_failing) => {
+                    followed?;
+                    was_failing = false;
+                }
                 // It failed its health check, and stands again once it is well.
-                lost = life.wait_for(|life| *life == Life::Failing) => if lost.is_err() { return Ok(()) },
+                lost = life.wait_for(|life| *life == Life::Failing) => {
+                    if lost.is_err() {
+                        return Ok(());
+                    }
+                    was_failing = true;
+                }
             }
             if !self.ambassador.holds(session) {
                 return Ok(());
@@ -104,8 +115,9 @@ impl Own {
         }
     }
 
-    /// Follows the election while the session is held.
-    async fn follow(&self, session: SessionId, after: u64) -> Result<(), Error> {
+    /// Follows the election while the session is held. Whose leadership is revoked is passed over until it
+    /// stands anew, so after a failure (`was_failing`) that is over, the end of what was revoked ends this.
+    async fn follow(&self, session: SessionId, after: u64, was_failing: bool) -> Result<(), Error> {
         let mut observed = self
             .ambassador
             .observe_unproven(&Self::caller(), self.election.clone(), Some(after))
@@ -114,7 +126,13 @@ impl Own {
         loop {
             tokio::select! {
                 next = observed.next() => match next {
-                    Some(told) => self.told(session, &told?).await,
+                    Some(told) => {
+                        let told = told?;
+                        self.told(session, &told).await;
+                        if was_failing && self.is_own_revoked_end(&told) {
+                            return Ok(());
+                        }
+                    }
                     None => return Ok(()),
                 },
                 _ = look.tick() => {}
@@ -123,6 +141,13 @@ impl Own {
                 return Ok(());
             }
         }
+    }
+
+    fn is_own_revoked_end(&self, observed: &Observed) -> bool {
+        matches!(observed, Observed::Change(change) if matches!(
+            &change.what,
+            What::Ended { candidate, cause: EndCause::Revoked, .. } if *candidate == self.candidate
+        ))
     }
 
     async fn told(&self, session: SessionId, observed: &Observed) {
