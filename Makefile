@@ -41,9 +41,9 @@ demo: ## transcode a film over three queue nodes and three workers while some ar
 test: ## run every test: 2,000 simulated clusters (5 min), planted bugs, killed processes (1 min), then units, models and sockets (10 min)
 	examples/transcode/need-ffmpeg
 	$(CARGO) build --workspace --all-features
-	$(TARGET)/debug/simulate --seeds 1500
+	$(TARGET)/debug/simulate --seeds 1000
 	$(TARGET)/debug/simulate --seeds 500 --planted
-	$(TARGET)/debug/simulate --pattern election --seeds 500
+	$(TARGET)/debug/simulate --pattern election --seeds 1000
 	$(TARGET)/debug/chaos --seed 1 --seconds 45 --kills 8 --pauses 3 --partitions 4
 	$(CARGO) test --workspace --all-features --no-fail-fast
 

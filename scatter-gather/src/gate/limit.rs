@@ -86,9 +86,9 @@ impl Limit {
 mod tests {
     use super::*;
 
-    /// A leaf that does 8 at once in 10 ms, and queues what is more.
+    /// A leaf that does so many at once in 10 ms, and queues what is more. Ends well after a probe.
     fn settle(limit: &mut Limit, slots: f64) {
-        for _ in 0..3_500 {
+        for _ in 0..3_300 {
             let n = limit.get();
             let took = Duration::from_secs_f64(0.01 * (n as f64 / slots).max(1.0));
             limit.answered(took, n);
@@ -107,7 +107,7 @@ mod tests {
             limit.overloaded();
         }
         assert_eq!(limit.get(), 1);
-        for _ in 0..100_700 {
+        for _ in 0..100_200 {
             limit.answered(Duration::from_millis(1), 100_000);
         }
         assert_eq!(limit.get(), 4_096);
