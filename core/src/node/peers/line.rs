@@ -233,6 +233,13 @@ impl LineEnd {
                 }
             }
         };
+        for request in frame.into_iter().flat_map(|unsent| unsent.requests) {
+            if let Some(to) = waiting.remove(&request.number) {
+                let _ = to.send(Outcome::NotSent(format!(
+                    "the connection to the leader broke before this was sent: {reason}"
+                )));
+            }
+        }
         for (_, to) in waiting {
             let _ = to.send(Outcome::Lost(format!(
                 "the connection to the leader broke: {reason}"
