@@ -5,13 +5,16 @@
 //! [`types`] and `replica` take time, ids and seeds as data and return what shall happen as data;
 //! `log`, `node` and `runtime` act. See ARCHITECTURE.md for the map.
 //!
-//! Features: none (the default) gives what a client needs; `replica` adds consensus, the log on disk
+//! Features: none (the default) gives the vocabulary; `client` adds the servers a client knows; `replica` adds consensus, the log on disk
 //! and the peer transport; `server` adds the container runtime; `tls`, part of both, secures connections.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod grpc_status;
+pub mod key;
 pub mod lease;
 #[cfg(feature = "replica")]
 pub mod log;
@@ -21,6 +24,7 @@ pub mod node;
 pub mod planted;
 #[cfg(feature = "replica")]
 pub mod replica;
+pub mod retry;
 #[cfg(feature = "server")]
 pub mod runtime;
 pub mod service;

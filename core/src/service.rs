@@ -49,6 +49,13 @@ pub struct ClusterInfo {
     pub applied: u64,
 }
 
+impl ClusterInfo {
+    /// The endpoint is a node that says of itself that it leads.
+    pub fn leads(&self) -> bool {
+        self.node_id != 0 && self.leader == Some(self.node_id)
+    }
+}
+
 #[cfg(feature = "replica")]
 impl From<crate::node::NodeStatus> for ClusterInfo {
     fn from(status: crate::node::NodeStatus) -> Self {

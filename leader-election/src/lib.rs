@@ -17,7 +17,6 @@ pub mod guard;
 pub mod machine;
 #[cfg(feature = "node")]
 pub mod node;
-mod retry;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service;

@@ -16,7 +16,6 @@ pub mod machine;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod queue;
-mod retry;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service;

@@ -1,9 +1,10 @@
 //! One attempt at one call.
 
-use super::servers::{Grpc, Servers, failure};
+use super::{Grpc, Servers};
 use crate::convert::{campaign_into, election_from, reply, settings_into};
 use crate::machine::{Answer, Command, Query};
 use crate::service::Executed;
+use quorate_core::client::failure;
 use quorate_core::error::{Code, Error};
 use quorate_core::machine::OpKey;
 use quorate_core::types::Name;

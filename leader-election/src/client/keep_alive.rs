@@ -4,9 +4,10 @@
 //! with the stream, and its holder sends the next, which opens another stream at the next server: a
 //! renewal is never repeated here, because its holder counts from before it sent this one.
 
-use super::servers::{Servers, failure};
+use super::Servers;
 use crate::convert::{keep_alive_into, renewed_from};
 use crate::machine::{Renewal, Renewed};
+use quorate_core::client::failure;
 use quorate_core::error::{Code, Error};
 use quorate_proto::election as pb;
 use std::collections::BTreeMap;

@@ -9,50 +9,51 @@
 mod call;
 mod keep_alive;
 mod observe;
-mod servers;
 
 use crate::convert::info_from;
 use crate::machine::{Answer, Command, Liveness, Query, Renewal, Renewed};
-use crate::retry::Backoff;
 use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation};
 use async_trait::async_trait;
 use keep_alive::KeepAlive;
+use quorate_core::client::{Api, failure};
 use quorate_core::error::{Code, Error, Kind};
-use quorate_core::tls::upstream::Upstream;
+use quorate_core::machine::OpKey;
+use quorate_core::retry::Backoff;
 use quorate_core::types::Name;
 use quorate_proto::election as pb;
-use servers::{Grpc, Servers};
+use quorate_proto::election::elections_client::ElectionsClient;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+pub use quorate_core::client::Config;
 
 /// An attempt that may be repeated is given up for another server after this long: long enough for a
 /// change of leader, short enough to leave a server that hangs.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 
-/// How to reach a cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// API addresses: `host:port`, `http://host:port` or `https://host:port`, in the order in which they are
-    /// tried.
-    pub servers: Vec<String>,
-    /// The bearer token to present, if the servers want one.
-    pub token: Option<String>,
-    /// The certificates for servers whose address begins with `https://`.
-    pub tls: Option<Upstream>,
-}
+/// Longest answer: an election with all its candidates, and pages of them, stay below it.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-impl Config {
-    /// From addresses separated by commas, as `QUORATE_SERVERS` holds them.
-    pub fn servers(list: &str) -> Self {
-        let servers = list.split(',').map(str::trim);
-        Self {
-            servers: servers
-                .filter(|server| !server.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            token: None,
-            tls: None,
-        }
+/// The generated client over one connection.
+type Grpc = ElectionsClient<Channel>;
+type Servers = quorate_core::client::Servers<Elections>;
+
+#[derive(Debug)]
+struct Elections;
+
+impl Api for Elections {
+    type Stub = Grpc;
+
+    fn over(channel: Channel) -> Grpc {
+        Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    async fn term_led(grpc: &mut Grpc, request: Request<()>) -> Result<Option<u64>, Status> {
+        let request = request.map(|()| pb::GetInfoRequest {});
+        let info = info_from(grpc.get_info(request).await?.into_inner());
+        Ok(info.leads().then_some(info.term))
     }
 }
 
@@ -151,6 +152,9 @@ impl ElectionService for Client {
     async fn execute(&self, caller: &Caller, command: Command) -> Result<Executed, Error> {
         let repeat = Self::repeat_of(caller, &command);
         let key = caller.key.as_ref();
+        if matches!(key, Some(OpKey::Stream { .. })) {
+            return Err(Error::unimplemented("numbering requests in a stream"));
+        }
         self.repeat(caller.timeout, repeat, |grpc, most| {
             call::command(&self.servers, grpc, command.clone(), most, key)
         })
@@ -182,7 +186,7 @@ impl ElectionService for Client {
         self.repeat(timeout, Repeat::Freely, |mut grpc, most| async move {
             let request = self.servers.request(pb::GetInfoRequest {}, most, None)?;
             let response = grpc.get_info(request).await;
-            let response = response.map_err(|status| servers::failure(&status))?;
+            let response = response.map_err(|status| failure(&status))?;
             Ok(info_from(response.into_inner()))
         })
         .await

@@ -1,12 +1,13 @@
 //! An observation that outlives connections and servers: when one breaks, the next goes on after the
 //! last revision that was told.
 
-use super::servers::{Servers, failure};
+use super::Servers;
 use crate::convert::{observe_into, observed_from};
-use crate::retry::Backoff;
 use crate::service::{Observation, Observed};
 use futures::StreamExt as _;
+use quorate_core::client::failure;
 use quorate_core::error::{Code, Error, Kind};
+use quorate_core::retry::Backoff;
 use quorate_core::types::Name;
 use quorate_proto::election as pb;
 use std::sync::Arc;

@@ -12,7 +12,6 @@
     reason = "every conversion takes what it converts, so that texts can move in all of them"
 )]
 
-pub mod key;
 pub mod reply;
 
 mod change;

@@ -9,10 +9,10 @@ use crate::machine::{
     Campaign as Candidacy, Campaigned, Command, Leadership, LeaveCause, Liveness, Phase, Reply,
     What,
 };
-use crate::retry::idempotent;
 use crate::service::{Observation, Observed};
 use futures::StreamExt as _;
 use quorate_core::error::{Code, Error};
+use quorate_core::retry::idempotent;
 use quorate_core::types::{FencingToken, Name};
 use std::future::IntoFuture;
 use std::pin::Pin;

@@ -34,11 +34,11 @@ use crate::machine::{
 };
 #[cfg(feature = "node")]
 use crate::node::ElectionNode;
-use crate::retry::Backoff;
 use crate::service::{Caller, ElectionService, Observation, Observed};
 use futures::StreamExt as _;
 use keeper::Keeper;
 use quorate_core::error::{Error, Kind};
+use quorate_core::retry::Backoff;
 use quorate_core::types::{FencingToken, Name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -160,7 +160,7 @@ async fn page(
     batch: BatchId,
     from: u32,
 ) -> Result<(Vec<ChildView>, Option<u32>), Error> {
-    crate::retry::idempotent(PAGE_TIMEOUT * 2, || async {
+    quorate_core::retry::idempotent(PAGE_TIMEOUT * 2, || async {
         let caller = Caller {
             timeout: PAGE_TIMEOUT,
             ..Caller::default()

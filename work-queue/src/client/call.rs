@@ -1,9 +1,10 @@
 //! One attempt at one call.
 
-use super::servers::{Grpc, Servers, failure};
+use super::{Grpc, Servers};
 use crate::convert::Call;
 use crate::convert::reply;
 use crate::machine::{Answer, Reply};
+use quorate_core::client::failure;
 use quorate_core::error::Error;
 use quorate_core::machine::OpKey;
 use std::time::Duration;

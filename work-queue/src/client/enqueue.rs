@@ -1,6 +1,6 @@
 //! The `EnqueueStream` call as a producer's carrier.
 
-use super::{Client, servers};
+use super::Client;
 use crate::convert::{new_job_into, reply};
 use crate::queue::{Carrier, Heard, Sent};
 use async_trait::async_trait;
@@ -55,7 +55,7 @@ impl EnqueueStream {
         let opened = tokio::time::timeout(OPEN_MAX, grpc.enqueue_stream(request)).await;
         let down = match opened {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(servers::failure(&status)),
+            Ok(Err(status)) => Err(quorate_core::client::failure(&status)),
             Err(_) => Err(Error::new(
                 Code::NoQuorum,
                 format!(
@@ -116,7 +116,7 @@ impl Carrier for EnqueueStream {
                     return Heard::Acks(answer.acks.into_iter().map(reply::ack_from).collect());
                 }
                 Ok(None) => Error::new(Code::OutcomeUnknown, "the server ended the stream"),
-                Err(status) => servers::failure(&status),
+                Err(status) => quorate_core::client::failure(&status),
             },
             () = tokio::time::sleep(SILENCE_MAX), if under_way > 0 => {
                 Error::new(Code::OutcomeUnknown, "the server has not answered for long")

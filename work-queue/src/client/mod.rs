@@ -8,51 +8,55 @@
 mod call;
 pub(crate) mod enqueue;
 mod numbers;
-mod servers;
 pub(crate) mod work;
 
 use crate::convert::{Call, info_from, renewal_into, renewed_from};
 use crate::machine::{Answer, Command, Query, Renewal, Renewed, Reply};
-use crate::retry::Backoff;
 use crate::service::{Caller, ClusterInfo, QueueService};
 use async_trait::async_trait;
 use call::Attempt;
 use numbers::{Number, Numbers};
+use quorate_core::client::{Api, failure};
 use quorate_core::error::{Code, Error, Kind};
 use quorate_core::machine::OpKey;
-use quorate_core::tls::upstream::Upstream;
+use quorate_core::retry::Backoff;
 use quorate_proto::queue as pb;
-use servers::{Grpc, Servers};
+use quorate_proto::queue::queues_client::QueuesClient;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+pub use quorate_core::client::Config;
 
 /// An attempt that may be repeated is given up for another server after this long: long enough for a
 /// change of leader, short enough to leave a server that hangs.
 const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 
-/// How to reach a cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// API addresses: `host:port`, `http://host:port` or `https://host:port`, in the order in which they are tried.
-    pub servers: Vec<String>,
-    /// The bearer token to present, if the servers want one.
-    pub token: Option<String>,
-    /// The certificates for servers whose address begins with `https://`.
-    pub tls: Option<Upstream>,
-}
+/// Longest answer: pages and grants are bounded by the server well below it.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-impl Config {
-    /// From addresses separated by commas, as `QUORATE_SERVERS` holds them.
-    pub fn servers(list: &str) -> Self {
-        let servers = list.split(',').map(str::trim);
-        Self {
-            servers: servers
-                .filter(|server| !server.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            token: None,
-            tls: None,
-        }
+/// The generated client over one connection.
+type Grpc = QueuesClient<Channel>;
+type Servers = quorate_core::client::Servers<Queues>;
+
+#[derive(Debug)]
+struct Queues;
+
+impl Api for Queues {
+    /// A batch of jobs must not wait for windows.
+    const STREAM_WINDOW_BYTES: Option<u32> = Some(4 << 20);
+    const CONNECTION_WINDOW_BYTES: Option<u32> = Some(16 << 20);
+    type Stub = Grpc;
+
+    fn over(channel: Channel) -> Grpc {
+        Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    async fn term_led(grpc: &mut Grpc, request: Request<()>) -> Result<Option<u64>, Status> {
+        let request = request.map(|()| pb::GetInfoRequest {});
+        let info = info_from(grpc.get_info(request).await?.into_inner());
+        Ok(info.leads().then_some(info.term))
     }
 }
 
@@ -166,7 +170,7 @@ impl Client {
             |mut grpc, most| async move {
                 let request = self.servers.request(pb::OpenStreamRequest {}, most, None)?;
                 let response = grpc.open_stream(request).await;
-                let response = response.map_err(|status| servers::failure(&status))?;
+                let response = response.map_err(|status| failure(&status))?;
                 crate::convert::reply::stream_from(&response.into_inner())
             },
         )
@@ -290,7 +294,7 @@ impl QueueService for Client {
         let result = match tokio::time::timeout(caller.timeout, sent).await {
             Err(_) => Err(late()),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(Err(status))) => Err(servers::failure(&status)),
+            Ok(Ok(Err(status))) => Err(failure(&status)),
             Ok(Ok(Ok(response))) => Ok(renewed_from(response.into_inner())),
         };
         if let Err(error) = &result {
@@ -312,7 +316,7 @@ impl QueueService for Client {
             |mut grpc, most| async move {
                 let request = self.servers.request(pb::GetInfoRequest {}, most, None)?;
                 let response = grpc.get_info(request).await;
-                let response = response.map_err(|status| servers::failure(&status))?;
+                let response = response.map_err(|status| failure(&status))?;
                 Ok(info_from(response.into_inner()))
             },
         )

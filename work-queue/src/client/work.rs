@@ -4,7 +4,7 @@
 //! free, and heartbeats share the connection. When the stream breaks, the engine is told, opens it
 //! anew with its session, and sends again what was not answered.
 
-use super::{Client, servers};
+use super::Client;
 use crate::convert::{
     error_from, lease_from, renewal_into, renewed_from, settle_into, settled_from,
 };
@@ -74,7 +74,7 @@ impl Conversation {
                             Code::OutcomeUnknown,
                             "the server ended the stream; opening it anew",
                         )),
-                        Err(status) => self.broken(servers::failure(&status)),
+                        Err(status) => self.broken(quorate_core::client::failure(&status)),
                     },
                 },
             };
@@ -183,12 +183,12 @@ impl Conversation {
             self.client.servers.authorize(&mut request);
             let response = grpc.work(request).await;
             let mut down = response
-                .map_err(|status| servers::failure(&status))?
+                .map_err(|status| quorate_core::client::failure(&status))?
                 .into_inner();
             let first = down
                 .message()
                 .await
-                .map_err(|status| servers::failure(&status))?;
+                .map_err(|status| quorate_core::client::failure(&status))?;
             let session = first
                 .as_ref()
                 .and_then(|first| first.session)

@@ -11,7 +11,6 @@
     reason = "every conversion takes what it converts, so that payloads can move in all of them"
 )]
 
-pub mod key;
 pub mod page;
 pub mod reply;
 

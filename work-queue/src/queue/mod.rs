@@ -21,13 +21,13 @@ use crate::machine::{
 };
 #[cfg(feature = "node")]
 use crate::node::QueueNode;
-use crate::retry::Backoff;
 use crate::service::{Caller, QueueService};
 use crate::worker::link::{self, Identity, Link};
 pub(crate) use carriers::Carrier;
 #[cfg(feature = "client")]
 pub(crate) use carriers::{Heard, Sent};
 use quorate_core::error::{Code, Error};
+use quorate_core::retry::Backoff;
 use quorate_core::types::Name;
 use serde::Serialize;
 use std::sync::Arc;

@@ -6,9 +6,9 @@
 use super::carriers::{Carrier, Heard, Sent};
 use super::{Enqueued, jobs, misfit};
 use crate::machine::{NewJob, Reply, limits};
-use crate::retry::Backoff;
 use crate::service::{Caller, QueueService};
 use quorate_core::error::{Code, Error, Kind};
+use quorate_core::retry::Backoff;
 use quorate_core::types::Name;
 use serde::Serialize;
 use std::collections::BTreeMap;

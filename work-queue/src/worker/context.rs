@@ -193,7 +193,7 @@ impl Context {
             data,
         };
         // Writing the same checkpoint twice is harmless, hence an unknown outcome is tried again.
-        let reply = crate::retry::idempotent(CHECKPOINT_TIMEOUT, || {
+        let reply = quorate_core::retry::idempotent(CHECKPOINT_TIMEOUT, || {
             let (service, command) = (Arc::clone(&self.service), command.clone());
             async move {
                 let caller = Caller {

@@ -1,10 +1,10 @@
 //! What a gRPC call says about itself in its metadata.
 
 use crate::api::caller;
-use crate::convert::key::{IDEMPOTENCY_KEY, idempotency_key};
 use crate::service::Caller;
 use prost::Message;
 use quorate_core::error::Error;
+use quorate_core::key::{IDEMPOTENCY_KEY, idempotency_key};
 use quorate_core::types::Principal;
 use std::time::Duration;
 use tonic::Request;

@@ -1,7 +1,6 @@
 //! What every handler takes: who calls, under which key, when the request arrived, and the body.
 
 use crate::api::{Api, caller};
-use crate::convert::key::{IDEMPOTENCY_KEY, idempotency_key};
 use crate::service::Caller;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -9,6 +8,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use quorate_core::clock;
 use quorate_core::error::Error;
+use quorate_core::key::{IDEMPOTENCY_KEY, idempotency_key};
 use quorate_core::runtime::extract::{Json, OptionalJson, Raw};
 use quorate_core::types::{Mono, Principal};
 use serde::de::DeserializeOwned;

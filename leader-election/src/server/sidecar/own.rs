@@ -10,11 +10,11 @@ use super::proof::Life;
 use crate::machine::{
     Campaign, Command, EndCause, Leadership, Liveness, Phase, Reply, SessionId, What,
 };
-use crate::retry::Backoff;
 use crate::service::{Caller, ElectionService as _, Observed};
 use futures::StreamExt as _;
 use quorate_core::clock;
 use quorate_core::error::{Code, Error};
+use quorate_core::retry::Backoff;
 use quorate_core::types::{FencingToken, LogTime, Name};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! What a gRPC call says about itself in its metadata.
 
 use crate::api::caller;
-use crate::convert::key::{
-    DONE_BELOW_KEY, IDEMPOTENCY_KEY, SEQ_KEY, STREAM_KEY, idempotency_key, stream_key_from_text,
-};
 use crate::service::Caller;
 use prost::Message;
 use quorate_core::error::Error;
+use quorate_core::key::{
+    DONE_BELOW_KEY, IDEMPOTENCY_KEY, SEQ_KEY, STREAM_KEY, idempotency_key, stream_key_from_text,
+};
 use quorate_core::machine::OpKey;
 use quorate_core::types::Principal;
 use std::sync::Arc;

@@ -5,13 +5,14 @@
 
 use super::{Answers, stopping};
 use crate::api::Api;
-use crate::convert::{error_into, key, reply};
+use crate::convert::{error_into, reply};
 use crate::machine::Command;
 use crate::service::Caller;
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered};
 use futures::{FutureExt as _, StreamExt as _};
 use quorate_core::error::Error;
+use quorate_core::key;
 use quorate_proto::queue as pb;
 use std::sync::Arc;
 use tonic::{Status, Streaming};

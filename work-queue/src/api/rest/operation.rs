@@ -1,13 +1,13 @@
 //! What every handler takes: who calls, under which key, and the body.
 
 use crate::api::{Api, caller};
-use crate::convert::key::{IDEMPOTENCY_KEY, idempotency_key};
 use crate::service::Caller;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::HeaderMap;
 use http::request::Parts;
 use quorate_core::error::Error;
+use quorate_core::key::{IDEMPOTENCY_KEY, idempotency_key};
 use quorate_core::runtime::extract::{Json, OptionalJson, Raw};
 use quorate_core::types::Principal;
 use serde::de::DeserializeOwned;

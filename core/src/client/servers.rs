@@ -1,17 +1,15 @@
 //! The servers a client knows: one is current, and another takes its place when it fails.
 
-use super::Config;
-use crate::convert::key::IDEMPOTENCY_KEY;
-use quorate_core::error::{Code, Error, Kind};
-use quorate_core::machine::OpKey;
-use quorate_core::tls::upstream::Connector;
-use quorate_proto::election::elections_client::ElectionsClient;
-use quorate_proto::election::{GetInfoRequest, Info};
+use super::{Api, Config};
+use crate::error::{Code, Error, Kind};
+use crate::key::{DONE_BELOW_KEY, IDEMPOTENCY_KEY, SEQ_KEY, STREAM_KEY};
+use crate::machine::OpKey;
+use crate::tls::upstream::Connector;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
 /// A server that does not accept a connection within this time is passed over.
@@ -20,8 +18,6 @@ const CONNECT_MAX: Duration = Duration::from_millis(1_000);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Wait for the answer to one.
 const PING_ANSWER_MAX: Duration = Duration::from_secs(3);
-/// Longest answer: an election with all its candidates, and pages of them, stay below it.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Time for a server to say whether it leads.
 const PROBE_MAX: Duration = Duration::from_secs(1);
 /// Between a failure and the search for the leader: an election takes about so long.
@@ -29,20 +25,23 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Servers in one list.
 const SERVERS_MAX: usize = 64;
 
-/// The generated client over one connection.
-pub(super) type Grpc = ElectionsClient<Channel>;
-
+/// The servers of one cluster, with a connection to each that is made when it is first used.
 #[derive(Debug)]
-pub(super) struct Servers {
-    servers: Vec<(String, Grpc)>,
+pub struct Servers<A: Api> {
+    servers: Vec<(String, A::Stub)>,
     current: AtomicUsize,
     /// A search for the leader is under way.
     searching: AtomicBool,
     token: Option<MetadataValue<Ascii>>,
 }
 
-impl Servers {
-    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+impl<A: Api + 'static> Servers<A> {
+    /// Those of `config`.
+    ///
+    /// # Errors
+    /// `invalid_argument`: no servers or too many, one that is no address, certificates that cannot be
+    /// read, a token that no header can hold.
+    pub fn new(config: &Config) -> Result<Self, Error> {
         if config.servers.is_empty() || config.servers.len() > SERVERS_MAX {
             return Err(Error::invalid(format!(
                 "{} servers: give 1 to {SERVERS_MAX} addresses, separated by commas (QUORATE_SERVERS)",
@@ -60,7 +59,7 @@ impl Servers {
         let servers = config
             .servers
             .iter()
-            .map(|address| Ok((address.clone(), connect(address, connector.as_ref())?)))
+            .map(|address| Ok((address.clone(), connect::<A>(address, connector.as_ref())?)))
             .collect::<Result<_, Error>>()?;
         let token = config.token.as_deref().map(|token| {
             format!("Bearer {}", token.trim()).parse().map_err(|_| {
@@ -76,7 +75,7 @@ impl Servers {
     }
 
     /// The server to use now, and its number for [`Servers::failed`].
-    pub(super) fn current(&self) -> (usize, Grpc) {
+    pub fn current(&self) -> (usize, A::Stub) {
         let index = self.current.load(Ordering::Relaxed) % self.servers.len();
         let (_, grpc) = self
             .servers
@@ -87,13 +86,13 @@ impl Servers {
     }
 
     /// Its address, for messages.
-    pub(super) fn name(&self, index: usize) -> &str {
+    pub fn name(&self, index: usize) -> &str {
         self.servers.get(index).map_or("", |(name, _)| name)
     }
 
     /// A call to this server failed; another is current from here on, unless one is already or the
     /// failure is no fault of the server.
-    pub(super) fn failed(self: &Arc<Self>, index: usize, code: Code) {
+    pub fn failed(self: &Arc<Self>, index: usize, code: Code) {
         let fault = match code {
             Code::OverQuota | Code::StorageFull => false,
             code => code.kind() != Kind::Rejected,
@@ -112,7 +111,7 @@ impl Servers {
 
     /// Looks for the leader in the background, after a pause, and makes it current: any node serves,
     /// the leader without a hop. One search at a time.
-    pub(super) fn search(self: &Arc<Self>, pause: Duration) {
+    pub fn search(self: &Arc<Self>, pause: Duration) {
         if self.servers.len() < 2 || self.searching.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -128,25 +127,26 @@ impl Servers {
 
     /// The server that says of itself that it leads, in the latest term that is spoken of.
     async fn leader(&self) -> Option<usize> {
-        let probes = self.servers.iter().map(|(_, grpc)| {
-            let mut grpc = grpc.clone();
-            let mut request = Request::new(GetInfoRequest {});
+        let probes = self.servers.iter().map(|(_, stub)| {
+            let mut stub = stub.clone();
+            let mut request = Request::new(());
             self.authorize(&mut request);
             async move {
-                let info = tokio::time::timeout(PROBE_MAX, grpc.get_info(request)).await;
-                info.ok()?.ok().map(tonic::Response::into_inner)
+                let term = tokio::time::timeout(PROBE_MAX, A::term_led(&mut stub, request)).await;
+                term.ok()?.ok()?
             }
         });
-        let infos = futures::future::join_all(probes).await;
-        let leads = |info: &Info| info.node_id != 0 && info.leader == Some(info.node_id);
-        let leaders = infos.iter().enumerate().filter_map(|(index, info)| {
-            Some((info.as_ref().filter(|info| leads(info))?.term, index))
-        });
-        leaders.max().map(|(_, index)| index)
+        let terms = futures::future::join_all(probes).await;
+        let led = terms.into_iter().enumerate();
+        let led = led.filter_map(|(index, term)| Some((term?, index)));
+        led.max().map(|(_, index)| index)
     }
 
     /// A request with everything that goes into its metadata.
-    pub(super) fn request<T>(
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn request<T>(
         &self,
         message: T,
         timeout: Duration,
@@ -158,8 +158,14 @@ impl Servers {
         let metadata = request.metadata_mut();
         match key {
             None => {}
-            Some(OpKey::Stream { .. }) => {
-                return Err(Error::unimplemented("numbering requests in a stream"));
+            Some(OpKey::Stream {
+                stream,
+                seq,
+                done_below,
+            }) => {
+                metadata.insert(STREAM_KEY, (*stream).into());
+                metadata.insert(SEQ_KEY, (*seq).into());
+                metadata.insert(DONE_BELOW_KEY, (*done_below).into());
             }
             // The caller's own key arrived here as its hash, with the caller in it; the body is
             // hashed again over there.
@@ -173,7 +179,7 @@ impl Servers {
     }
 
     /// Presents the token.
-    pub(super) fn authorize<T>(&self, request: &mut Request<T>) {
+    pub fn authorize<T>(&self, request: &mut Request<T>) {
         if let Some(token) = &self.token {
             request
                 .metadata_mut()
@@ -182,7 +188,7 @@ impl Servers {
     }
 }
 
-fn connect(address: &str, tls: Option<&Connector>) -> Result<Grpc, Error> {
+fn connect<A: Api>(address: &str, tls: Option<&Connector>) -> Result<A::Stub, Error> {
     let bad = |why: &str| {
         Error::invalid(format!(
             "the server {address:?} {why}; use host:port, http://host:port or https://host:port"
@@ -208,16 +214,18 @@ fn connect(address: &str, tls: Option<&Connector>) -> Result<Grpc, Error> {
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_ANSWER_MAX);
+        .keep_alive_timeout(PING_ANSWER_MAX)
+        .initial_stream_window_size(A::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(A::CONNECTION_WINDOW_BYTES);
     let channel = match tls {
         None => endpoint.connect_lazy(),
         Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),
     };
-    Ok(ElectionsClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+    Ok(A::over(channel))
 }
 
 /// What a failed call means. One whose connection could not be made was certainly not done.
-pub(super) fn failure(status: &Status) -> Error {
+pub fn failure(status: &Status) -> Error {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
@@ -239,8 +247,27 @@ pub(super) fn failure(status: &Status) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tonic::transport::Channel;
 
-    fn servers(list: &str) -> Result<Servers, Error> {
+    /// Asks nothing but whether there is a server.
+    #[derive(Debug)]
+    struct Probe;
+
+    impl Api for Probe {
+        type Stub = tonic::client::Grpc<Channel>;
+
+        fn over(channel: Channel) -> Self::Stub {
+            tonic::client::Grpc::new(channel)
+        }
+
+        async fn term_led(stub: &mut Self::Stub, _: Request<()>) -> Result<Option<u64>, Status> {
+            let ready = stub.ready().await;
+            ready.map_err(|error| Status::from_error(Box::new(error)))?;
+            Ok(None)
+        }
+    }
+
+    fn servers(list: &str) -> Result<Servers<Probe>, Error> {
         Servers::new(&Config::servers(list))
     }
 
@@ -282,9 +309,8 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let servers = servers(&address).unwrap();
-        let (_, mut grpc) = servers.current();
-        let status = grpc
-            .get_info(quorate_proto::election::GetInfoRequest {})
+        let (_, mut probe) = servers.current();
+        let status = Probe::term_led(&mut probe, Request::new(()))
             .await
             .unwrap_err();
         let error = failure(&status);

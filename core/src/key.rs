@@ -1,9 +1,9 @@
 //! What makes a retry safe, as it travels: an `Idempotency-Key`, or the number of a request within a
 //! client's stream.
 
-use quorate_core::error::Error;
-use quorate_core::machine::OpKey;
-use quorate_core::types::Principal;
+use crate::error::Error;
+use crate::machine::OpKey;
+use crate::types::Principal;
 use sha2::{Digest, Sha256};
 
 /// Header and metadata of a caller's own key.
@@ -35,6 +35,9 @@ fn digest(parts: &[&[u8]]) -> u128 {
 
 /// The key of a request under a caller's `Idempotency-Key`. `route` is the method with the path or the
 /// gRPC method; `body` the request as it came.
+///
+/// # Errors
+/// The key is empty or too long.
 pub fn idempotency_key(
     principal: &Principal,
     route: &str,
@@ -54,6 +57,9 @@ pub fn idempotency_key(
 }
 
 /// The key of a numbered request.
+///
+/// # Errors
+/// A number is 0, or `done_below` is above `seq`.
 pub fn stream_key(stream: u64, seq: u64, done_below: u64) -> Result<OpKey, Error> {
     if stream == 0 || seq == 0 {
         return Err(Error::invalid(format!(
@@ -75,6 +81,9 @@ pub fn stream_key(stream: u64, seq: u64, done_below: u64) -> Result<OpKey, Error
 }
 
 /// The key of a numbered request from its metadata, in decimal.
+///
+/// # Errors
+/// As of [`stream_key`]; a number is missing or is none.
 pub fn stream_key_from_text(
     stream: &str,
     seq: Option<&str>,

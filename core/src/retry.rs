@@ -1,6 +1,6 @@
 //! Waiting between tries: exponential, jittered, bounded.
 
-use quorate_core::error::{Error, Kind};
+use crate::error::{Error, Kind};
 use rand::RngExt;
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -15,18 +15,18 @@ const HINT_MAX: Duration = Duration::from_secs(30);
 /// Delays that double from 50 ms to 2 s, each drawn between half and the whole, so that clients that
 /// failed together do not come back together.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Calls succeed again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The delay after one more failure; not below the server's hint, if it gave one.
-    pub(crate) fn next(&mut self, hint_ms: Option<u64>) -> Duration {
+    pub fn next(&mut self, hint_ms: Option<u64>) -> Duration {
         let whole = DELAY_MIN
             .saturating_mul(1 << self.failures.min(10))
             .min(DELAY_MAX);
@@ -39,10 +39,10 @@ impl Backoff {
 
 /// Repeats an operation that is safe to repeat until it succeeds, is refused, or `within` is over;
 /// then the last failure stands.
-pub(crate) async fn idempotent<T, F>(
-    within: Duration,
-    mut call: impl FnMut() -> F,
-) -> Result<T, Error>
+///
+/// # Errors
+/// The refusal, or the last failure.
+pub async fn idempotent<T, F>(within: Duration, mut call: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
