@@ -16,6 +16,9 @@ use crate::types::DiskId;
 /// Length of a frame's header.
 pub(super) const HEADER_BYTES: usize = 40;
 
+/// What disks write whole, if they write it at all: 512 bytes on all of them, and more on most.
+const SECTOR_BYTES: usize = 512;
+
 const MAGIC: [u8; 4] = *b"QFR\x01";
 
 /// The header of a frame.
@@ -119,6 +122,24 @@ pub(super) fn read(bytes: &[u8], disk: DiskId) -> Result<(Header, &[u8]), &'stat
     Ok((header, body))
 }
 
+/// Whether the broken frame at the start of `bytes`, which stands at `offset` in its file and is the last
+/// thing in it, lacks a part that was written: the file ends within it, or a sector of it reads as zeros.
+pub(super) fn lacks_something(bytes: &[u8], offset: usize, disk: DiskId) -> bool {
+    let Some(header) = bytes.get(..HEADER_BYTES) else {
+        return true;
+    };
+    // Without a header that can be trusted, the frame is whatever is left of the file.
+    let len = Header::decode(header, disk).map_or(bytes.len(), |header| {
+        HEADER_BYTES.saturating_add(usize::try_from(header.body_len).unwrap_or(usize::MAX))
+    });
+    let Some(frame) = bytes.get(..len) else {
+        return true;
+    };
+    let (first, rest) = frame.split_at((SECTOR_BYTES - offset % SECTOR_BYTES).min(len));
+    let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == 0);
+    is_zero(first) || rest.chunks(SECTOR_BYTES).any(is_zero)
+}
+
 /// The first place in `bytes` with the header of a frame of this segment numbered `seq_min` or above.
 pub(super) fn find(bytes: &[u8], disk: DiskId, segment: u64, seq_min: u64) -> Option<usize> {
     (0..bytes.len().saturating_sub(HEADER_BYTES - 1)).find(|&at| {
@@ -158,6 +179,29 @@ mod tests {
             assert!(read(&bad, DISK).is_err(), "bit {bit}");
         }
         assert!(read(&good, DiskId(1)).is_err(), "a frame of another disk");
+    }
+
+    #[test]
+    fn an_interrupted_frame_lacks_something_and_a_damaged_one_does_not() {
+        let mut whole = begin();
+        whole.extend((0..3_000u32).map(|n| n as u8 | 1));
+        seal(&mut whole, DISK, 2, 9, 8);
+        let at = 700;
+        for cut in 0..whole.len() {
+            assert!(lacks_something(&whole[..cut], at, DISK), "cut to {cut}");
+        }
+        for missing in (at..at + whole.len()).step_by(100) {
+            let mut torn = whole.clone();
+            let sector = missing / SECTOR_BYTES * SECTOR_BYTES;
+            let end = (sector + SECTOR_BYTES - at).min(whole.len());
+            torn[sector.saturating_sub(at)..end].fill(0);
+            assert!(lacks_something(&torn, at, DISK), "sector at {sector}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!lacks_something(&damaged, at, DISK), "bit {bit}");
+        }
     }
 
     #[test]

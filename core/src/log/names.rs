@@ -6,6 +6,8 @@ pub(super) const IDENTITY: &str = "identity";
 pub(super) const FORMATTING: &str = "formatting";
 /// The frame known to be synced; see [`super::mark`].
 pub(super) const MARK: &str = "mark";
+/// Present while synced entries may be missing at the end of the log; see [`super::Recovered::doubt`].
+pub(super) const DOUBT: &str = "doubt";
 /// End of the name of a file that is being written. Worthless after a crash.
 pub(super) const TEMPORARY: &str = ".tmp";
 
@@ -18,6 +20,8 @@ pub(super) enum Kind {
     Formatting,
     /// [`MARK`].
     Mark,
+    /// [`DOUBT`].
+    Doubt,
     /// Segment of the log with this number.
     Segment(u64),
     /// Snapshot of this index and term.
@@ -59,6 +63,7 @@ pub(super) fn kind(name: &str) -> Kind {
         IDENTITY => return Kind::Identity,
         FORMATTING => return Kind::Formatting,
         MARK => return Kind::Mark,
+        DOUBT => return Kind::Doubt,
         _ => {}
     }
     if let Some(id) = name.strip_prefix("segment-").and_then(|n| n.parse().ok())

@@ -51,6 +51,7 @@ impl WriteRecord {
             snapshot: self.snapshot,
             compact_to: self.compact_to,
             restart: self.restart,
+            cleared: false,
             must_sync: true,
         }
     }

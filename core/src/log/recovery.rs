@@ -3,6 +3,11 @@
 //! The writer has at most one frame that is not synced, the very last. So damage is the trace of an
 //! interrupted write, and may be cut off, only if nothing proves that something came after it: no
 //! later segment, no later frame behind it, no mark of it. Everything else is corruption.
+//!
+//! An interrupted write lacks something: disks write sectors whole, so each sector of it is there, or the
+//! file ends before it, or it reads as zeros. A last frame that lacks nothing and does not match its
+//! checksum was not interrupted but damaged, perhaps after it had been synced. It is cut off as well, but
+//! the log is in doubt from then on.
 
 use super::error::LogError;
 use super::frame::{self, HEADER_BYTES};
@@ -23,6 +28,8 @@ pub(super) struct SegmentInfo {
     pub(super) len: u64,
     /// Bytes behind that which are to be cut.
     pub(super) torn: u64,
+    /// They lack nothing: damage, not an interrupted write.
+    pub(super) damaged: bool,
     /// Highest index of an entry in it.
     pub(super) highest: LogIndex,
 }
@@ -133,6 +140,7 @@ impl SegmentReader {
             id: self.id,
             len: 0,
             torn: 0,
+            damaged: false,
             highest: LogIndex(0),
         };
         let first = scan.seq + 1;
@@ -146,6 +154,7 @@ impl SegmentReader {
                 Err(what) => {
                     self.check_torn(at, what, first, scan.seq + 1)?;
                     info.torn = (self.bytes.len() - at) as u64;
+                    info.damaged = !frame::lacks_something(&self.bytes[at..], at, self.key);
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use super::bounds::Bounds;
 use super::error::LogError;
 use super::mark::{Mark, MarkFile};
 use super::recovery::SegmentInfo;
-use super::{Disk, DiskFile, frame, record, snapshot};
+use super::{Disk, DiskFile, files, frame, names, record, snapshot};
 use crate::codec;
 use crate::replica::Write;
 use crate::types::{DiskId, LogIndex};
@@ -80,6 +80,8 @@ pub struct Log<D: Disk> {
     waiting: VecDeque<Frame>,
     /// Something that is synced made older files unnecessary.
     frees: bool,
+    /// A write that ends the doubt was appended and is not yet synced.
+    clears: bool,
     poisoned: Option<String>,
     syncs: u64,
     bytes: u64,
@@ -140,6 +142,7 @@ impl<D: Disk> Log<D> {
         frame.frees |= write.snapshot.is_some() || write.compact_to.is_some();
         self.waiting.push_back(frame);
         self.bounds.apply(write);
+        self.clears |= write.cleared;
         Ok(())
     }
 
@@ -151,6 +154,12 @@ impl<D: Disk> Log<D> {
             if let Err(error) = self.write_frame(frame) {
                 return Err(self.failed(error));
             }
+        }
+        if std::mem::take(&mut self.clears)
+            && let Err(error) =
+                files::remove(&self.disk, names::DOUBT).and_then(|()| files::sync_dir(&self.disk))
+        {
+            return Err(self.failed(error));
         }
         match self.tidy() {
             // What was asked is durable; the new segment is tried again after the next write.

@@ -257,10 +257,21 @@ fn open<D: Disk>(disk: &D, node: NodeId) -> Result<(Identity, Log<D>, log::Recov
         None => Identity::format(disk, node, DiskId(rand::random()))?,
     };
     let (log, recovered) = Log::open(disk.clone(), &identity, log::Options::default())?;
-    if let log::Tail::Cut { bytes } = recovered.tail {
-        tracing::warn!(
+    match recovered.tail {
+        log::Tail::Closed | log::Tail::Open => {}
+        log::Tail::Cut { bytes } => tracing::warn!(
             bytes,
             "cut a torn write off the end of the log, as an interrupted write leaves it"
+        ),
+        log::Tail::Damaged { bytes } => tracing::error!(
+            bytes,
+            "cut a damaged write off the end of the log: no interrupted write looks so. Check this disk"
+        ),
+    }
+    if recovered.doubt {
+        tracing::warn!(
+            "acknowledged entries may be missing at the end of the log: this node votes only with all others \
+             heard, until it has caught up with a leader"
         );
     }
     Ok((identity, log, recovered))
@@ -360,6 +371,7 @@ async fn run<M: Machine, D: Disk>(
                 entries: recovered.entries,
                 snapshot: recovered.snapshot,
                 slices,
+                doubt: recovered.doubt,
             };
             Replica::<M>::new(replica_config, boot, clock::now())
                 .map_err(|error| StartError::Config(error.to_string()))

@@ -28,6 +28,20 @@ impl<M: Machine> Replica<M> {
         self.raw.advance_apply_to(last);
     }
 
+    /// Ends the doubt once an entry of a late enough term is applied.
+    pub(super) fn check_doubt(&mut self) {
+        let applied = self.state.term;
+        if self
+            .doubt
+            .as_ref()
+            .is_some_and(|doubt| doubt.is_over(applied))
+        {
+            tracing::info!("caught up with what the disk may have lost; this node votes again");
+            self.doubt = None;
+            self.cleared = true;
+        }
+    }
+
     fn apply_entry(&mut self, now: Now, entry: &RaftEntry) -> Result<(), String> {
         let (index, term) = (LogIndex(entry.index), Term(entry.term));
         let (origin, superseded) = self.pending.applying(entry.index, entry.term);

@@ -123,6 +123,9 @@ pub struct Boot {
     pub snapshot: Option<SnapshotMeta>,
     /// Its slices, in order.
     pub slices: Vec<Vec<u8>>,
+    /// Synced entries may be missing at the end of the log: the replica votes only when that cannot do
+    /// harm, until it has caught up. The hard state is of a term that this disk never voted in.
+    pub doubt: bool,
 }
 
 /// Why a replica cannot start from what is on its disk. Nothing was changed.
@@ -136,6 +139,13 @@ pub enum BootError {
         "node {0} is not a member of the group it holds data of; check the node id and the data directory"
     )]
     NotAMember(NodeId),
+    /// In doubt, and without others who could tell what is missing.
+    #[error(
+        "the end of the log is damaged: entries that were acknowledged may be missing, and this cluster has no other \
+         node to get them from. Restore what this queue or election stood for from its source; to go on without what \
+         was in the damaged write, delete the file `doubt` in the data directory and start again"
+    )]
+    NobodyToAsk,
     /// Entries or terms do not follow each other.
     #[error("the log is inconsistent: {0}; restore this node from a peer under a new id")]
     Inconsistent(String),

@@ -8,12 +8,13 @@
 //! out by `turn.rs`, which hands entries to `apply.rs`. What only a leader does is in `office.rs`.
 //! `replicated.rs` is the state that all replicas share, a pure function of the log, with `dedupe.rs`
 //! inside. `pending.rs`, `parked.rs` and `reads.rs` keep those who wait, `disk.rs` what waits for a
-//! write, `window.rs` the log that raft reads; `wire.rs` is the border to raft's own types.
+//! write, `window.rs` the log that raft reads; `doubt.rs` withholds votes after damage; `wire.rs` is the border to raft's own types.
 
 mod apply;
 mod config;
 mod dedupe;
 mod disk;
+mod doubt;
 mod election;
 mod entry;
 mod hash;

@@ -71,6 +71,8 @@ pub struct Write {
     /// Set together with `snapshot` when it came from the leader and replaces the log: no entry that
     /// was written before this write counts any more, whatever its index.
     pub restart: bool,
+    /// The replica has caught up with what its disk may have lost; see [`super::Boot::doubt`].
+    pub cleared: bool,
     /// A sync is needed before the ticket may be reported. False only for a commit index alone.
     pub must_sync: bool,
 }

@@ -2,6 +2,7 @@
 
 use super::config::{Boot, BootError, Config};
 use super::disk::Tickets;
+use super::doubt::Doubt;
 use super::entry::LoggedOp;
 use super::input::RequestId;
 use super::log_time::WallClocks;
@@ -35,6 +36,10 @@ pub struct Replica<M: Machine> {
     pub(super) written: HardState,
     /// The write that carries its term and vote.
     pub(super) vital: u64,
+    /// Synced entries may be missing at the end of the log.
+    pub(super) doubt: Option<Doubt>,
+    /// The doubt is over, and the disk has not been told.
+    pub(super) cleared: bool,
     pub(super) pending: Pending<M::Command>,
     pub(super) lines: Lines<M::Command>,
     pub(super) reads: Reads<M>,
@@ -81,6 +86,7 @@ impl<M: Machine> Replica<M> {
             entries,
             snapshot,
             slices,
+            doubt,
         } = boot;
         let (voters, learners) = match &snapshot {
             Some(meta) => (meta.voters.clone(), meta.learners.clone()),
@@ -110,6 +116,9 @@ impl<M: Machine> Replica<M> {
                 "a node is a member twice, or there is no voter".to_owned(),
             ));
         }
+        if doubt && voters.len() == 1 {
+            return Err(BootError::NobodyToAsk);
+        }
         let peers = nodes
             .into_iter()
             .filter(|node| *node != config.node)
@@ -129,6 +138,8 @@ impl<M: Machine> Replica<M> {
             tickets: Tickets::default(),
             written: hard_state,
             vital: 0,
+            doubt: doubt.then(|| Doubt::new(hard_state.term)),
+            cleared: false,
             pending: Pending::default(),
             lines: Lines::default(),
             reads,

@@ -11,7 +11,7 @@ use super::replica::Replica;
 use super::wire::{self, Refusal, View};
 use crate::error::{Code, Error};
 use crate::machine::{Duties, Machine, Op, Origin};
-use crate::types::{Mono, NodeId, Now, Principal, Term};
+use crate::types::{LogIndex, Mono, NodeId, Now, Principal, Term};
 use quorate_proto::peer::RaftMessage;
 use raft::SnapshotStatus;
 
@@ -152,6 +152,9 @@ impl<M: Machine> Replica<M> {
             u16::try_from(message.machine_level).unwrap_or(u16::MAX),
         );
         self.note_contact(message);
+        if !self.may_elect(from, message) {
+            return false;
+        }
         if wire::is_vote(message) {
             // Candidates ask only when their log is synced, so this answers an older candidacy; and
             // raft-rs asserts that whoever wins has persisted all.
@@ -159,6 +162,31 @@ impl<M: Machine> Replica<M> {
             return log.persisted == log.last_index();
         }
         !(wire::is_timeout_now(message) && self.must_not_campaign())
+    }
+
+    /// Whether the message may have its part in an election here; in doubt few may.
+    fn may_elect(&mut self, from: NodeId, message: &RaftMessage) -> bool {
+        let Some(doubt) = &mut self.doubt else {
+            return true;
+        };
+        let log = &self.raw.raft.raft_log;
+        let own = (Term(log.last_term()), LogIndex(log.last_index()));
+        let candidate = if wire::asks_for_vote(message) {
+            let end = (Term(message.log_term), LogIndex(message.index));
+            doubt.hear(from, end);
+            end
+        } else if wire::is_vote(message) {
+            // Candidates vote for themselves.
+            own
+        } else {
+            return !wire::is_timeout_now(message);
+        };
+        let voters = self.voters.iter().map(|member| member.node);
+        doubt.allows(
+            candidate,
+            own,
+            voters.filter(|node| *node != self.config.node),
+        )
     }
 
     /// Hands a checked message to raft.

@@ -84,6 +84,7 @@ impl<M: Machine> Replica<M> {
             self.release(now, held);
         }
         self.apply(now, committed);
+        self.check_doubt();
     }
 
     /// Answers to heartbeats, and all else. An answer stands for "I am in your term" and for nothing in
@@ -103,7 +104,9 @@ impl<M: Machine> Replica<M> {
     fn persist(&mut self, now: Now, ready: &Ready, mut write: Write, held: Held) -> Option<Held> {
         let current = self.hard_state();
         let vital = (current.term, current.vote) != (self.written.term, self.written.vote);
-        if !vital && write.entries.is_empty() && write.snapshot.is_none() {
+        write.cleared = std::mem::take(&mut self.cleared);
+        write.must_sync |= write.cleared;
+        if !vital && !write.cleared && write.entries.is_empty() && write.snapshot.is_none() {
             assert!(
                 !ready.must_sync(),
                 "raft asks for a sync of terms, votes, entries and snapshots only"

@@ -182,6 +182,14 @@ pub(super) fn is_timeout_now(m: &RaftMessage) -> bool {
     m.kind == MessageType::MsgTimeoutNow as u32
 }
 
+/// Whether this is a candidate's, or a would-be candidate's, request for a vote.
+pub(super) fn asks_for_vote(m: &RaftMessage) -> bool {
+    use MessageType::{MsgRequestPreVote, MsgRequestVote};
+    [MsgRequestVote, MsgRequestPreVote]
+        .iter()
+        .any(|kind| *kind as u32 == m.kind)
+}
+
 /// Whether this answers a candidate.
 pub(super) fn is_vote(m: &RaftMessage) -> bool {
     use MessageType::{MsgRequestPreVoteResponse, MsgRequestVoteResponse};

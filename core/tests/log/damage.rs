@@ -5,15 +5,16 @@
 //!   directory is refused, or everything synced is recovered.
 //! - After a power cut that also took the marks since the last synced one (a mark is synced at open,
 //!   at the start of a segment and at close), the frames after that mark are proven only by the
-//!   frames behind them. So the last of them may be taken for torn when it is damaged, and a file
-//!   that the file system cut short may pass for a shorter one. Nothing else may, and the log never
-//!   claims certainty ([`Tail::Closed`]) then.
+//!   frames behind them. So the last of them is cut off when it is damaged, and the log is in doubt
+//!   ([`Tail::Damaged`]); and a file that the file system cut short may pass for a shorter one. Nothing
+//!   else may, and the log never claims certainty ([`Tail::Closed`]) then.
 
 use crate::common::*;
 use quorate_core::log::{
     Disk, DiskFile, Identity, Log, LogError, Options, Recovered, SimDisk, Tail,
 };
-use quorate_core::types::DiskId;
+use quorate_core::replica::{HardState, Write};
+use quorate_core::types::{DiskId, NodeId, Term};
 
 /// A log of several segments over a snapshot. After each sync: what is recovered from then on.
 fn small_log() -> (SimDisk, Vec<Recovered>) {
@@ -53,8 +54,19 @@ fn continued() -> (SimDisk, SimDisk, Vec<Recovered>) {
     (disk, unmarked, states)
 }
 
-fn same(a: &Recovered, b: &Recovered) -> bool {
-    (&a.hard_state, &a.snapshot, &a.entries) == (&b.hard_state, &b.snapshot, &b.entries)
+/// Whether `found` is this state; in doubt it is so in a new term.
+fn same(found: &Recovered, state: &Recovered) -> bool {
+    let hard_state = if found.doubt {
+        HardState {
+            term: Term(state.hard_state.term.0 + 1),
+            vote: NodeId(0),
+            ..state.hard_state
+        }
+    } else {
+        state.hard_state
+    };
+    (&found.hard_state, &found.snapshot, &found.entries)
+        == (&hard_state, &state.snapshot, &state.entries)
 }
 
 fn refused(error: &LogError) -> bool {
@@ -159,7 +171,7 @@ fn after_the_death_of_the_process_no_damage_to_the_log_goes_unseen() {
 #[test]
 fn after_a_power_cut_only_the_frames_behind_the_last_synced_mark_can_go_and_not_as_certain() {
     let (_, disk, states) = continued();
-    let (mut cut, mut short) = (0, 0);
+    let (mut cut, mut rotten, mut short) = (0, 0, 0);
     for Damage {
         what,
         file,
@@ -171,7 +183,7 @@ fn after_a_power_cut_only_the_frames_behind_the_last_synced_mark_can_go_and_not_
         match try_open(&disk) {
             Err(error) => assert!(points_at(&error, &file, byte), "{what}: {error}"),
             Ok((_, found)) => {
-                let known = states.iter().position(|state| same(state, &found));
+                let known = states.iter().position(|state| same(&found, state));
                 let at = known.unwrap_or_else(|| panic!("{what}: a state that never was"));
                 assert!(at < states.len() - 1, "{what}: damage without a trace");
                 match found.tail {
@@ -179,18 +191,66 @@ fn after_a_power_cut_only_the_frames_behind_the_last_synced_mark_can_go_and_not_
                     Tail::Open => short += 1,
                     Tail::Cut { bytes } => {
                         assert!(bytes > 0);
+                        assert!(!flipped, "{what}: taken for an interrupted write");
                         cut += 1;
-                        assert!(
-                            !flipped || at == states.len() - 2,
-                            "{what}: not the last frame"
-                        );
+                    }
+                    Tail::Damaged { bytes } => {
+                        assert!(bytes > 0);
+                        assert!(flipped, "{what}: taken for damage");
+                        assert_eq!(at, states.len() - 2, "{what}: not the last frame");
+                        rotten += 1;
                     }
                 }
+                assert_eq!(
+                    found.doubt,
+                    matches!(found.tail, Tail::Damaged { .. }),
+                    "{what}"
+                );
             }
         }
     }
-    assert!(cut > 0);
+    assert!(cut > 0 && rotten > 0);
     assert_eq!(short, states.len() - 1, "one for each whole frame");
+}
+
+#[test]
+fn doubt_is_remembered_in_ever_newer_terms_until_a_write_clears_it() {
+    let disk = formatted();
+    let (mut log, _) = open(&disk);
+    log.write_and_sync(&[write(1, 3, 1, 0)]).unwrap();
+    let (segment, len) = {
+        let name = names(&disk, "segment-").pop().unwrap();
+        let len = disk.read(&name).unwrap().len() as u64;
+        (name, len)
+    };
+    let mark = disk.read("mark").unwrap();
+    log.write_and_sync(&[write(4, 4, 1, 0)]).unwrap();
+    drop(log);
+    disk.open("mark").unwrap().write_at(0, &mark).unwrap();
+    disk.flip(&segment, 8 * (len + 50));
+
+    let (log, found) = open(&disk);
+    assert!(matches!(found.tail, Tail::Damaged { .. }) && found.doubt);
+    assert_eq!((found.entries.len(), found.hard_state.term), (3, Term(2)));
+    drop(log);
+    // After a power cut too: the evidence was gone only when the doubt was on disk.
+    for seed in 0..20 {
+        let (_, found) = open(&disk.crash(seed));
+        assert!(found.tail == Tail::Open && found.doubt);
+        assert_eq!(found.hard_state.term, Term(3));
+    }
+    let (mut log, found) = open(&disk);
+    assert_eq!((found.doubt, found.hard_state.term), (true, Term(3)));
+    let clears = Write {
+        cleared: true,
+        must_sync: true,
+        ..Write::default()
+    };
+    log.append(&clears).unwrap();
+    assert!(open(&disk.kill()).1.doubt, "not before the write is synced");
+    log.sync().unwrap();
+    let (_, found) = open(&disk.crash(1));
+    assert_eq!((found.doubt, found.hard_state.term), (false, Term(3)));
 }
 
 #[test]
@@ -263,7 +323,14 @@ fn bytes_behind_the_end_are_a_torn_write_in_the_last_segment_and_corruption_else
                 let (_, found) = open(&damaged);
                 assert!(same(&found, states.last().unwrap()));
                 let bytes = garbage.len() as u64;
-                assert_eq!(found.tail, Tail::Cut { bytes });
+                // A crash leaves no bytes that nobody wrote, unless they read as zeros.
+                let is_whole = garbage.len() >= 40 && garbage[0] != 0;
+                let expected = if is_whole {
+                    Tail::Damaged { bytes }
+                } else {
+                    Tail::Cut { bytes }
+                };
+                assert_eq!(found.tail, expected);
                 assert_eq!(open(&damaged).1.tail, Tail::Open, "it was cut for good");
             } else {
                 let error = try_open(&damaged).map(drop).expect_err(&name);

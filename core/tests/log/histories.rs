@@ -354,6 +354,7 @@ impl Run {
             Tail::Cut { .. } => self.seen.cut += 1,
             Tail::Closed => self.seen.closed += 1,
             Tail::Open => {}
+            Tail::Damaged { .. } => panic!("a crash was taken for damage: {found:?}"),
         }
         let found = Model::of(&found);
         if self.either && self.durable != self.current {

@@ -51,6 +51,7 @@ impl Store {
                 entries: recovered.entries,
                 snapshot: recovered.snapshot,
                 slices,
+                doubt: recovered.doubt,
             };
             Ok::<_, quorate_core::log::LogError>((
                 Self {

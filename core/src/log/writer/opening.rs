@@ -5,7 +5,8 @@ use crate::log::error::LogError;
 use crate::log::identity::Identity;
 use crate::log::mark::{self, Mark};
 use crate::log::{Disk, DiskFile, DiskReader, files, names, recovery, snapshot};
-use crate::replica::{HardState, LogEntry, SnapshotMeta};
+use crate::replica::{HardState, LogEntry, SnapshotMeta, Write};
+use crate::types::{NodeId, Term};
 use std::collections::VecDeque;
 use std::io;
 
@@ -17,9 +18,14 @@ pub enum Tail {
     /// The log ends with a whole frame at or after the last mark that survived. Had the file lost
     /// whole synced frames after that mark, nobody could tell.
     Open,
-    /// A broken frame was cut off. It was not synced as far as anything tells: a write that the crash
-    /// interrupted, or else damage to the frames synced after the last mark that survived.
+    /// A frame was cut off that lacks a part of what was written: a write that the crash interrupted.
     Cut {
+        /// Bytes that were cut.
+        bytes: u64,
+    },
+    /// A frame was cut off that lacks nothing and does not match its checksum: it was damaged, perhaps
+    /// after it had been synced. The log is in doubt.
+    Damaged {
         /// Bytes that were cut.
         bytes: u64,
     },
@@ -36,6 +42,10 @@ pub struct Recovered {
     pub entries: Vec<LogEntry>,
     /// How the log ended.
     pub tail: Tail,
+    /// Now or at an earlier opening a damaged end was cut off, and no write since then was
+    /// [`Write::cleared`](crate::replica::Write::cleared): synced entries may be missing at the end. The
+    /// hard state is of a new term then, in which this disk has not voted.
+    pub doubt: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -66,6 +76,13 @@ impl<D: Disk> Log<D> {
         let name = names::segment(current.id);
         let failed = |error| LogError::io(format!("cannot open {name}"), error);
         let mut file = disk.open(&name).map_err(failed)?;
+        if current.damaged {
+            // The evidence goes with what is cut, so it is remembered first.
+            let mut doubt = files::create(&disk, names::DOUBT).map_err(failed)?;
+            doubt.sync().map_err(failed)?;
+            files::sync_dir(&disk)?;
+        }
+        let doubt = files::list(&disk)?.iter().any(|name| name == names::DOUBT);
         if current.torn > 0 {
             file.truncate(current.len).map_err(failed)?;
         }
@@ -83,11 +100,14 @@ impl<D: Disk> Log<D> {
         };
         mark.settle(end)?;
 
-        let recovered = Recovered {
+        let mut recovered = Recovered {
             hard_state: bounds.base().hard_state,
             snapshot: bounds.base().snapshot.clone(),
             entries,
             tail: match marked {
+                _ if current.damaged => Tail::Damaged {
+                    bytes: current.torn,
+                },
                 _ if current.torn > 0 => Tail::Cut {
                     bytes: current.torn,
                 },
@@ -102,8 +122,9 @@ impl<D: Disk> Log<D> {
                 }
                 _ => Tail::Open,
             },
+            doubt,
         };
-        current.torn = 0;
+        (current.torn, current.damaged) = (0, false);
         let mut log = Self {
             disk,
             key,
@@ -116,11 +137,25 @@ impl<D: Disk> Log<D> {
             seq: scan.seq,
             waiting: VecDeque::new(),
             frees: false,
+            clears: false,
             poisoned: None,
             syncs: 0,
             bytes: 0,
         };
         log.remove_leftovers()?;
+        if doubt {
+            let hard_state = HardState {
+                term: Term(recovered.hard_state.term.0 + 1),
+                vote: NodeId(0),
+                ..recovered.hard_state
+            };
+            log.write_and_sync(&[Write {
+                hard_state: Some(hard_state),
+                must_sync: true,
+                ..Write::default()
+            }])?;
+            recovered.hard_state = hard_state;
+        }
         Ok((log, recovered))
     }
 

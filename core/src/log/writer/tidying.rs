@@ -35,6 +35,7 @@ impl<D: Disk> Log<D> {
             id: header.id,
             len: self.file.size(),
             torn: 0,
+            damaged: false,
             highest: LogIndex(0),
         };
         self.older

@@ -7,7 +7,7 @@ use crate::machine::{Op, OpKey, Origin};
 use crate::replica::hash;
 use crate::replica::*;
 use crate::types::{
-    ClusterId, DiskId, FencingToken, GroupId, LogIndex, Mono, Name, NodeId, Now, Principal,
+    ClusterId, DiskId, FencingToken, GroupId, LogIndex, Mono, Name, NodeId, Now, Principal, Term,
 };
 use quorate_proto::peer::RaftMessage;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -66,6 +66,7 @@ impl Disk {
             }
         }
         self.boot.entries.extend(write.entries);
+        self.boot.doubt &= !write.cleared;
         if let Some(to) = write.compact_to {
             self.boot.entries.retain(|entry| entry.index > to);
         }
@@ -306,6 +307,19 @@ impl Cluster {
         self.schedule(first, Happening::Tick(node, life));
         self.turn(node);
         Ok(())
+    }
+
+    /// The last `lost` entries on the disk of a dead node are gone, as its log finds when it opens.
+    pub(super) fn damage(&mut self, node: usize, lost: usize) {
+        let boot = &mut self.nodes[node].disk.boot;
+        boot.entries.truncate(boot.entries.len() - lost);
+        let last = boot.entries.last().expect("some are left").index;
+        boot.hard_state = HardState {
+            term: Term(boot.hard_state.term.0 + 1),
+            vote: NodeId(0),
+            commit: boot.hard_state.commit.min(last),
+        };
+        boot.doubt = true;
     }
 
     /// Kills a node: of the writes under way a prefix may have reached the disk.

@@ -4,6 +4,7 @@ mod basics;
 mod chaos;
 mod cluster;
 mod counter;
+mod doubt;
 mod faults;
 mod leases;
 mod linearizable;
