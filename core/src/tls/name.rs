@@ -1,12 +1,10 @@
 //! The name of a replica in its certificate.
 
-use super::TlsError;
 use crate::types::{Name, NodeId};
-use rustls::pki_types::CertificateDer;
 use std::fmt;
 
 /// What the URIs of ours begin with.
-const SCHEME: &str = "quorate://";
+pub(super) const SCHEME: &str = "quorate://";
 
 /// `quorate://CLUSTER/node/N`, a URI among the alternative names of a certificate.
 ///
@@ -41,27 +39,6 @@ impl PeerName {
         };
         // `007` and `7` would be two spellings of one node.
         (name.to_string() == uri).then_some(name)
-    }
-
-    /// The name in a certificate.
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, TlsError> {
-        let parsed = webpki::EndEntityCert::try_from(certificate)
-            .map_err(|error| TlsError::new(format!("the certificate cannot be read: {error}")))?;
-        let mut ours = parsed
-            .valid_uri_names()
-            .filter(|uri| uri.starts_with(SCHEME));
-        let (Some(uri), None) = (ours.next(), ours.next()) else {
-            return Err(TlsError::new(
-                "the certificate does not name one node: its alternative names need exactly one URI \
-                 quorate://CLUSTER/node/N (`quorate cluster certs` makes such ones)",
-            ));
-        };
-        Self::parse(uri).ok_or_else(|| {
-            let shown: String = uri.chars().take(200).collect();
-            TlsError::new(format!(
-                "the certificate's name {shown:?} is not of the form quorate://CLUSTER/node/N"
-            ))
-        })
     }
 }
 

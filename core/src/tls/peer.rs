@@ -2,7 +2,7 @@
 //! both check the other's before a byte of the protocol is read.
 
 use super::files::{self, CertFiles};
-use super::name::PeerName;
+use super::name::{PeerName, SCHEME};
 use super::reload::Reloaded;
 use super::{TlsError, cause, provider};
 use crate::types::NodeId;
@@ -103,7 +103,28 @@ fn presented(chain: Option<&[CertificateDer<'_>]>) -> Result<PeerName, TlsError>
     let certificate = chain
         .and_then(<[_]>::first)
         .ok_or_else(|| TlsError::new("it presented no certificate"))?;
-    PeerName::of(certificate)
+    name_in(certificate)
+}
+
+/// The name in a certificate.
+fn name_in(certificate: &CertificateDer<'_>) -> Result<PeerName, TlsError> {
+    let parsed = webpki::EndEntityCert::try_from(certificate)
+        .map_err(|error| TlsError::new(format!("the certificate cannot be read: {error}")))?;
+    let mut ours = parsed
+        .valid_uri_names()
+        .filter(|uri| uri.starts_with(SCHEME));
+    let (Some(uri), None) = (ours.next(), ours.next()) else {
+        return Err(TlsError::new(
+            "the certificate does not name one node: its alternative names need exactly one URI \
+             quorate://CLUSTER/node/N (`quorate cluster certs` makes such ones)",
+        ));
+    };
+    PeerName::parse(uri).ok_or_else(|| {
+        let shown: String = uri.chars().take(200).collect();
+        TlsError::new(format!(
+            "the certificate's name {shown:?} is not of the form quorate://CLUSTER/node/N"
+        ))
+    })
 }
 
 fn load(files: &CertFiles, node: NodeId) -> Result<Loaded, TlsError> {

@@ -10,6 +10,7 @@ mod docker;
 mod election;
 mod faults;
 mod image;
+mod init;
 mod limits;
 mod refusals;
 mod rolling;
@@ -78,6 +79,12 @@ pub static SCENARIOS: &[Scenario] = &[
         60,
         image::from_outside,
         "the image runs as uid 65532 with a read-only root and no capability, becomes healthy, drains on docker stop and exits 0; a wrong setting exits 78"
+    ),
+    scenario!(
+        "process-one",
+        60,
+        init::process_one,
+        "as process 1 of an application's container the binary reaps orphans, passes SIGTERM on and exits with the application's code"
     ),
     scenario!(
         "faults",
