@@ -8,6 +8,7 @@
 )]
 
 pub mod door;
+#[path = "../../../tests/support/http.rs"]
 pub mod http;
 
 use quorate_core::runtime::settings::{Environment, FlagValues};

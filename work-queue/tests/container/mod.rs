@@ -7,6 +7,7 @@
 )]
 
 pub mod backend;
+#[path = "../../../tests/support/http.rs"]
 pub mod http;
 pub mod rest;
 
