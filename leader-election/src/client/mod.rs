@@ -31,7 +31,7 @@ pub use quorate_core::client::Config;
 
 /// An attempt that may be repeated is given up for another server after this long: long enough for a
 /// change of leader, short enough to leave a server that hangs.
-const ATTEMPT_MAX: Duration = Duration::from_secs(3);
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 
 /// Longest answer: an election with all its candidates, and pages of them, stay below it.
 const ANSWER_BYTES_MAX: usize = 16 << 20;

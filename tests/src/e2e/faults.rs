@@ -7,8 +7,8 @@ use crate::load::Load;
 use anyhow::ensure;
 use std::time::Duration;
 
-/// How long a node is away: several elections.
-pub(super) const AWAY: Duration = Duration::from_millis(2_500);
+/// How long a node is away: longer than a client stays with a server that hangs.
+pub(super) const AWAY: Duration = Duration::from_millis(4_000);
 
 /// Between two faults, so that the load runs on a whole cluster too.
 const WHOLE: Duration = Duration::from_millis(500);
