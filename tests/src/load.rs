@@ -105,8 +105,9 @@ pub struct Load {
     name: Name,
     shared: SharedBook,
     producing: Arc<AtomicBool>,
+    producers: Vec<JoinHandle<()>>,
     working: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Load {
@@ -120,9 +121,9 @@ impl Load {
         let shared = SharedBook::default();
         let producing = Arc::new(AtomicBool::new(true));
         let working = Arc::new(AtomicBool::new(true));
-        let mut tasks = Vec::new();
+        let (mut producers, mut workers) = (Vec::new(), Vec::new());
         for producer in 0..4_u64 {
-            tasks.push(tokio::spawn(produce(
+            producers.push(tokio::spawn(produce(
                 queue.service(),
                 name.clone(),
                 u128::from(seed) << 64 | u128::from(producer) << 48,
@@ -131,7 +132,7 @@ impl Load {
             )));
         }
         for worker in 0..4 {
-            tasks.push(tokio::spawn(work(
+            workers.push(tokio::spawn(work(
                 queue.service(),
                 name.clone(),
                 format!("worker-{worker}"),
@@ -144,8 +145,9 @@ impl Load {
             name,
             shared,
             producing,
+            producers,
             working,
-            tasks,
+            workers,
         })
     }
 
@@ -161,6 +163,10 @@ impl Load {
     /// The queue does not tell its jobs within `patience`.
     pub async fn finish(self, patience: Duration, faults: u32) -> anyhow::Result<Outcome> {
         self.producing.store(false, Ordering::SeqCst);
+        // What they are still told of is to be found in the list.
+        for producer in self.producers {
+            producer.await?;
+        }
         let deadline = Instant::now() + patience;
         let states = loop {
             let states = all_jobs(&self.queue, &self.name)
@@ -178,8 +184,8 @@ impl Load {
             }
         };
         self.working.store(false, Ordering::SeqCst);
-        for task in self.tasks {
-            task.await?;
+        for worker in self.workers {
+            worker.await?;
         }
         Ok(settle(&book(&self.shared), &states, faults))
     }

@@ -224,7 +224,7 @@ fn connect<A: Api>(address: &str, tls: Option<&Connector>) -> Result<A::Stub, Er
     Ok(A::over(channel))
 }
 
-/// What a failed call means. One whose connection could not be made was certainly not done.
+/// What a failed call means. One that never reached a server was certainly not done.
 pub fn failure(status: &Status) -> Error {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
@@ -239,35 +239,54 @@ pub fn failure(status: &Status) -> Error {
                 ),
             );
         }
+        if was_not_taken(error) {
+            return Error::new(
+                Code::NoQuorum,
+                format!("the server closed the connection before it took the request: {error}"),
+            );
+        }
         source = error.source();
     }
     Error::from_status(status)
 }
 
+/// Whether this says that the request was not sent, or that the server did not look at it: it closed the
+/// connection in order, naming the last request it took (RFC 9113, section 6.8), or refused the stream
+/// (section 8.7).
+fn was_not_taken(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        // Given for requests that still wait for the connection when it ends, and for no others.
+        return error.is_canceled();
+    }
+    error.downcast_ref::<h2::Error>().is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (error.is_go_away() || refused)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_proto::queue::GetInfoRequest;
+    use quorate_proto::queue::queues_client::QueuesClient;
     use tonic::transport::Channel;
 
-    /// Asks nothing but whether there is a server.
     #[derive(Debug)]
-    struct Probe;
+    struct Queues;
 
-    impl Api for Probe {
-        type Stub = tonic::client::Grpc<Channel>;
+    impl Api for Queues {
+        type Stub = QueuesClient<Channel>;
 
         fn over(channel: Channel) -> Self::Stub {
-            tonic::client::Grpc::new(channel)
+            QueuesClient::new(channel)
         }
 
         async fn term_led(stub: &mut Self::Stub, _: Request<()>) -> Result<Option<u64>, Status> {
-            let ready = stub.ready().await;
-            ready.map_err(|error| Status::from_error(Box::new(error)))?;
-            Ok(None)
+            stub.get_info(GetInfoRequest {}).await.map(|_| None)
         }
     }
 
-    fn servers(list: &str) -> Result<Servers<Probe>, Error> {
+    fn servers(list: &str) -> Result<Servers<Queues>, Error> {
         Servers::new(&Config::servers(list))
     }
 
@@ -309,11 +328,62 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let servers = servers(&address).unwrap();
-        let (_, mut probe) = servers.current();
-        let status = Probe::term_led(&mut probe, Request::new(()))
+        let (_, mut queues) = servers.current();
+        let status = Queues::term_led(&mut queues, Request::new(()))
             .await
             .unwrap_err();
         let error = failure(&status);
         assert_eq!(error.code, Code::NoQuorum, "{error}");
+    }
+
+    /// A client's end of an HTTP/2 connection, and the other end.
+    async fn connection() -> (
+        hyper::client::conn::http2::SendRequest<String>,
+        tokio::task::JoinHandle<()>,
+        h2::server::Connection<tokio::io::DuplexStream, bytes::Bytes>,
+    ) {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let handshake = hyper::client::conn::http2::handshake(
+            hyper_util::rt::TokioExecutor::new(),
+            hyper_util::rt::TokioIo::new(ours),
+        );
+        let (client, server) = tokio::join!(handshake, h2::server::handshake(theirs));
+        let (sender, connection) = client.unwrap();
+        let running = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        (sender, running, server.unwrap())
+    }
+
+    fn failed<T>(result: Result<T, hyper::Error>) -> Error {
+        failure(&Status::from_error(Box::new(result.err().unwrap())))
+    }
+
+    #[tokio::test]
+    async fn a_request_that_the_server_did_not_take_is_certainly_not_done() {
+        let get = || http::Request::new(String::new());
+        // The connection ends before it is sent.
+        let (mut sender, running, server) = connection().await;
+        running.abort();
+        let _ = running.await;
+        drop(server);
+        let error = failed(sender.send_request(get()).await);
+        assert_eq!(error.code, Code::NoQuorum, "{error}");
+
+        // The server shuts down without a look at it.
+        let (mut sender, _running, mut server) = connection().await;
+        let sent = tokio::spawn(sender.send_request(get()));
+        server.abrupt_shutdown(h2::Reason::NO_ERROR);
+        while server.accept().await.is_some() {}
+        let error = failed(sent.await.unwrap());
+        assert_eq!(error.code, Code::NoQuorum, "{error}");
+
+        // It took the request, and the connection breaks.
+        let (mut sender, _running, mut server) = connection().await;
+        let sent = tokio::spawn(sender.send_request(get()));
+        let taken = server.accept().await.unwrap().unwrap();
+        drop((taken, server));
+        let error = failed(sent.await.unwrap());
+        assert_eq!(error.code.kind(), Kind::Unknown, "{error}");
     }
 }
