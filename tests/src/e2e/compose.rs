@@ -1,7 +1,7 @@
 //! The Compose files as their readers start them: one command, and the example comes to its end.
 
 use super::Images;
-use super::docker::{docker, inspect, log_tail};
+use super::docker::{docker, inspect, log_tail, output};
 use anyhow::{Context as _, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,9 +69,7 @@ impl Up<'_> {
         for file in self.example.files {
             command.arg("--file").arg(self.dir.join(file));
         }
-        let output = command
-            .args(arguments)
-            .output()
+        let output = output(command.args(arguments))
             .context("docker-compose cannot be started: apt-get install docker-compose")?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());

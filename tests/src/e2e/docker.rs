@@ -64,10 +64,16 @@ pub(super) fn docker(arguments: &[&str]) -> anyhow::Result<String> {
 /// # Errors
 /// `docker` cannot be started.
 pub(super) fn run(arguments: &[&str]) -> anyhow::Result<Output> {
-    Command::new("docker")
-        .args(arguments)
-        .output()
-        .context("docker cannot be started")
+    output(Command::new("docker").args(arguments)).context("docker cannot be started")
+}
+
+/// Runs a command to its end. Other tasks go on meanwhile: what waits on this thread, such as the load's own
+/// connection, moves to another one.
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn output(command: &mut Command) -> std::io::Result<Output> {
+    tokio::task::block_in_place(|| command.output())
 }
 
 /// What one run makes on the engine. Dropping it removes all of it, also after a failure.
