@@ -3,12 +3,14 @@
 //! It knows several servers and keeps one connection to the one that works; any node forwards to the
 //! leader. Every command but two means the same when it is repeated, so it is sent again when its answer
 //! was lost; a release by force without a token, and a campaign that opens a session, are repeated only
-//! under a key. Renewals of all sessions share one stream (`keep_alive`), and what an observation has
-//! not told when its connection breaks is told by the next server, after the last revision.
+//! under a key. Renewals of all sessions share one stream (`keep_alive`), as do
+//! observations of all elections at one server (`watch`); what one has not told when its stream breaks is
+//! told by the next server, after the last revision.
 
 mod call;
 mod keep_alive;
 mod observe;
+mod watch;
 
 use crate::convert::info_from;
 use crate::machine::{Answer, Command, Liveness, Query, Renewal, Renewed};
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use watch::Watches;
 
 pub use quorate_core::client::Config;
 
@@ -57,11 +60,13 @@ impl Api for Elections {
     }
 }
 
-/// A client. Cheap to clone; clones share the connection and the stream of renewals.
+/// A client. Cheap to clone; clones share the connections, the stream of renewals and those
+/// of observations.
 #[derive(Clone, Debug)]
 pub struct Client {
     servers: Arc<Servers>,
     keep_alive: KeepAlive,
+    watches: Watches,
 }
 
 /// How often an operation may be sent.
@@ -84,6 +89,7 @@ impl Client {
         servers.search(Duration::ZERO);
         Ok(Self {
             keep_alive: KeepAlive::new(&servers),
+            watches: Watches::new(&servers),
             servers,
         })
     }
@@ -178,7 +184,7 @@ impl ElectionService for Client {
         election: Name,
         after: Option<u64>,
     ) -> Result<Observation, Error> {
-        observe::observe(&self.servers, caller.timeout, election, after).await
+        observe::observe(&self.watches, caller.timeout, election, after).await
     }
 
     async fn cluster(&self) -> Result<ClusterInfo, Error> {

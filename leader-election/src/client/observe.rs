@@ -1,62 +1,44 @@
 //! An observation that outlives connections and servers: when one breaks, the next goes on after the
 //! last revision that was told.
 
-use super::Servers;
-use crate::convert::{observe_into, observed_from};
+use super::watch::{Watch, Watches};
 use crate::service::{Observation, Observed};
 use futures::StreamExt as _;
-use quorate_core::client::failure;
 use quorate_core::error::{Code, Error, Kind};
 use quorate_core::retry::Backoff;
 use quorate_core::types::Name;
-use quorate_proto::election as pb;
-use std::sync::Arc;
 use std::time::Duration;
-use tonic::{Request, Streaming};
-
-/// A server that does not open the stream within this time is left.
-const OPEN_MAX: Duration = Duration::from_secs(3);
 
 struct Observing {
-    servers: Arc<Servers>,
+    watches: Watches,
     election: Name,
     after: Option<u64>,
-    open: Option<(usize, Streaming<pb::Observed>)>,
+    open: Option<Watch>,
     backoff: Backoff,
 }
 
 /// Begins to observe. What is refused is refused here.
 pub(super) async fn observe(
-    servers: &Arc<Servers>,
+    watches: &Watches,
     timeout: Duration,
     election: Name,
     after: Option<u64>,
 ) -> Result<Observation, Error> {
     let mut observing = Observing {
-        servers: Arc::clone(servers),
+        watches: watches.clone(),
         election,
         after,
         open: None,
         backoff: Backoff::default(),
     };
-    let opened = async {
-        while let Err(error) = observing.open().await {
-            if error.code.kind() == Kind::Rejected {
-                return Err(error);
-            }
-            tokio::time::sleep(observing.backoff.next(error.retry_after_ms)).await;
-        }
-        Ok(())
-    };
-    match tokio::time::timeout(timeout, opened).await {
-        Ok(opened) => opened?,
-        Err(_) => {
-            return Err(Error::new(
+    tokio::time::timeout(timeout, observing.open())
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
                 Code::DeadlineExceeded,
-                "no server opened the stream in time; try again",
-            ));
-        }
-    }
+                "no server began to tell of the election in time; try again",
+            ))
+        })?;
     let told = futures::stream::unfold(Some(observing), |observing| async move {
         let mut observing = observing?;
         match observing.next().await {
@@ -68,67 +50,46 @@ pub(super) async fn observe(
 }
 
 impl Observing {
+    /// Opens a watch at whichever server. Fails only when it is refused.
     async fn open(&mut self) -> Result<(), Error> {
-        let (server, mut grpc) = self.servers.current();
-        let mut request = Request::new(observe_into(&self.election, self.after));
-        self.servers.authorize(&mut request);
-        let opened = tokio::time::timeout(OPEN_MAX, grpc.observe(request)).await;
-        let result = match opened {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failure(&status)),
-            Err(_) => Err(Error::new(
-                Code::NoQuorum,
-                format!(
-                    "{} did not open a stream in time",
-                    self.servers.name(server)
-                ),
-            )),
-        };
-        match result {
-            Ok(stream) => {
-                self.open = Some((server, stream));
-                Ok(())
-            }
-            Err(error) => {
-                self.servers.failed(server, error.code);
-                Err(error)
-            }
+        loop {
+            let error = match self.watches.begin(&self.election, self.after).await {
+                Ok(watch) => {
+                    self.open = Some(watch);
+                    return Ok(());
+                }
+                Err(error) if error.code.kind() == Kind::Rejected => return Err(error),
+                Err(error) => error,
+            };
+            tokio::time::sleep(self.backoff.next(error.retry_after_ms)).await;
         }
     }
 
     /// What happens next, at whichever server. Fails only when the observation is refused.
     async fn next(&mut self) -> Result<Observed, Error> {
         loop {
-            let Some((server, stream)) = &mut self.open else {
-                match self.open().await {
-                    Ok(()) => continue,
-                    Err(error) if error.code.kind() == Kind::Rejected => return Err(error),
-                    Err(error) => {
-                        tokio::time::sleep(self.backoff.next(error.retry_after_ms)).await;
-                        continue;
-                    }
-                }
+            let Some(watch) = &mut self.open else {
+                self.open().await?;
+                continue;
             };
-            let server = *server;
-            let error = match stream.message().await {
-                Ok(Some(message)) => {
+            match watch.next().await {
+                Some(Ok(observed)) => {
                     self.backoff.reset();
-                    let observed = observed_from(message)?;
                     self.after = Some(match &observed {
                         Observed::State(view) => view.revision,
                         Observed::Change(change) => change.revision,
                     });
                     return Ok(observed);
                 }
-                Ok(None) => Error::new(Code::NoQuorum, "the server ended the stream"),
-                Err(status) => failure(&status),
-            };
-            self.open = None;
-            self.servers.failed(server, error.code);
-            if error.code.kind() == Kind::Rejected {
-                return Err(error);
+                Some(Err(error)) if error.code.kind() == Kind::Rejected => return Err(error),
+                Some(Err(error)) => {
+                    self.watches.failed(watch, &error);
+                    self.open = None;
+                    tokio::time::sleep(self.backoff.next(error.retry_after_ms)).await;
+                }
+                // It read too slowly; what it has not read is told again.
+                None => self.open = None,
             }
-            tokio::time::sleep(self.backoff.next(error.retry_after_ms)).await;
         }
     }
 }

@@ -24,6 +24,7 @@ pub use change::{change_from, change_into, observed_from, observed_into};
 pub use error::{error_from, error_into};
 #[cfg(feature = "client")]
 pub(crate) use request::observe_into;
+pub(crate) use request::observed_election;
 pub use request::{campaign_into, waiting_campaign};
 pub use session::{
     keep_alive_from, keep_alive_into, renewed_from, renewed_into, session_view_from,

@@ -132,3 +132,8 @@ pub(crate) fn observe_into(election: &Name, after: Option<u64>) -> pb::ObserveRe
         after,
     }
 }
+
+/// The election that is to be observed.
+pub(crate) fn observed_election(request: &pb::ObserveRequest) -> Result<Name, Error> {
+    super::name("election", &request.election)
+}

@@ -8,8 +8,10 @@
 )]
 
 pub mod door;
+pub mod events;
 #[path = "../../../tests/support/http.rs"]
 pub mod http;
+pub mod link;
 
 use quorate_core::runtime::settings::{Environment, FlagValues};
 use quorate_core::runtime::{
@@ -35,7 +37,12 @@ impl Container {
 
     /// A sidecar in front of this container.
     pub async fn sidecar(&self, variables: &[(&str, &str)]) -> Self {
-        let servers = self.address.to_string();
+        Self::sidecar_of(self.address, variables).await
+    }
+
+    /// A sidecar in front of a container at this address, perhaps over a link.
+    pub async fn sidecar_of(server: SocketAddr, variables: &[(&str, &str)]) -> Self {
+        let servers = server.to_string();
         let mut all = vec![("QUORATE_SERVERS", servers.as_str())];
         all.extend_from_slice(variables);
         Self::run("sidecar", &all, server::sidecar).await

@@ -555,6 +555,51 @@ pub mod observed {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// Chosen by the caller, not in use on this stream; stands at everything that is said of it.
+    #[prost(uint64, tag = "1")]
+    pub watch: u64,
+    #[prost(oneof = "watch_request::What", tags = "2, 3")]
+    pub what: ::core::option::Option<watch_request::What>,
+}
+/// Nested message and enum types in `WatchRequest`.
+pub mod watch_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        /// At most 10000 at a time.
+        #[prost(message, tag = "2")]
+        Begin(super::ObserveRequest),
+        /// What is under way of it may still come.
+        #[prost(message, tag = "3")]
+        End(super::WatchEnd),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchEnd {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchResponse {
+    #[prost(uint64, tag = "1")]
+    pub watch: u64,
+    #[prost(oneof = "watch_response::What", tags = "2, 3, 4")]
+    pub what: ::core::option::Option<watch_response::What>,
+}
+/// Nested message and enum types in `WatchResponse`.
+pub mod watch_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        /// It is accepted; what it is told follows.
+        #[prost(message, tag = "2")]
+        Begun(super::WatchBegun),
+        #[prost(message, tag = "3")]
+        Told(super::Observed),
+        /// Nothing more comes of it. Begin another after the last revision, perhaps elsewhere.
+        #[prost(message, tag = "4")]
+        Failed(super::Error),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchBegun {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Change {
     #[prost(uint64, tag = "1")]
     pub revision: u64,
@@ -1248,6 +1293,31 @@ pub mod elections_client {
                 .insert(GrpcMethod::new("quorate.election.v1.Elections", "Observe"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The same for any number of elections over one stream, because a connection carries only so many.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/quorate.election.v1.Elections/Watch",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("quorate.election.v1.Elections", "Watch"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Whether this is the token of the present leadership. Linearizable.
         pub async fn check(
             &mut self,
@@ -1430,6 +1500,17 @@ pub mod elections_server {
             &self,
             request: tonic::Request<super::ObserveRequest>,
         ) -> std::result::Result<tonic::Response<Self::ObserveStream>, tonic::Status>;
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same for any number of elections over one stream, because a connection carries only so many.
+        async fn watch(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::WatchRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
         /// Whether this is the token of the present leadership. Linearizable.
         async fn check(
             &self,
@@ -2228,6 +2309,54 @@ pub mod elections_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/quorate.election.v1.Elections/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: Elections>(pub Arc<T>);
+                    impl<
+                        T: Elections,
+                    > tonic::server::StreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchResponse;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::WatchRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Elections>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,7 +1,8 @@
-//! gRPC: the same operations, and the streams KeepAlive and Observe.
+//! gRPC: the same operations, and the streams KeepAlive, Observe and Watch.
 
 mod call;
 mod service;
+mod watch;
 
 use super::Api;
 use quorate_core::error::{Code, Error};

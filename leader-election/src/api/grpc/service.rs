@@ -1,6 +1,7 @@
 //! The calls: read, ask, answer.
 
 use super::call::{identify, identify_operation};
+use super::watch;
 use crate::api::Api;
 use crate::api::answer::Bounded;
 use crate::check;
@@ -12,9 +13,9 @@ use futures::stream::BoxStream;
 use prost::Message;
 use quorate_core::clock;
 use quorate_core::error::{Code, Error};
-use quorate_core::types::Name;
 use quorate_proto::election as pb;
 use quorate_proto::election::elections_server;
+use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Renewals of one stream that are under way at once; the next one is read when one is answered.
@@ -223,8 +224,7 @@ impl elections_server::Elections for Elections {
     async fn observe(&self, request: Request<pb::ObserveRequest>) -> Answered<Self::ObserveStream> {
         let caller = identify(&request)?;
         let request = request.into_inner();
-        let election = Name::new(&request.election)
-            .map_err(|error| convert::within("election", error.into()))?;
+        let election = convert::observed_election(&request)?;
         let observed = self
             .0
             .service
@@ -235,6 +235,20 @@ impl elections_server::Elections for Elections {
             .take_until(self.0.drain.clone().cancelled_owned());
         let end = ending(&self.0);
         Ok(Response::new(told.chain(end).boxed()))
+    }
+
+    type WatchStream = Answers<pb::WatchResponse>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<pb::WatchRequest>>,
+    ) -> Answered<Self::WatchStream> {
+        let caller = identify(&request)?;
+        let service = Arc::clone(&self.0.service);
+        let told = watch::told(service, caller, request.into_inner())
+            .take_until(self.0.drain.clone().cancelled_owned());
+        let end = ending(&self.0);
+        Ok(Response::new(told.map(Ok).chain(end).boxed()))
     }
 
     async fn check(&self, request: Request<pb::CheckRequest>) -> Answered<pb::CheckResponse> {

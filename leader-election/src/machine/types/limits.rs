@@ -33,5 +33,7 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const SESSIONS_PER_RENEWAL_MAX: usize = 1_000;
 /// Elections whose answer one renewal may ask for.
 pub const ELECTIONS_PER_RENEWAL_MAX: usize = 16;
+/// Elections watched over one stream: as many as a session may stand for.
+pub const WATCHES_PER_STREAM_MAX: usize = CANDIDACIES_PER_SESSION_MAX;
 /// Longest wait of a long-poll.
 pub const WAIT_MS_MAX: u64 = 60_000;
