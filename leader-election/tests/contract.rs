@@ -6,6 +6,7 @@ mod container;
 
 use container::Container;
 use container::door::{By, Door, text};
+use container::events::Events;
 use serde_json::json;
 use std::time::Duration;
 
@@ -317,8 +318,9 @@ async fn events_are_told_without_a_gap_across_reconnections() {
         )
         .await
         .ok();
-    let mut stream = Events::open(&server, None).await;
+    let mut stream = Events::open(server.address, "v", None).await;
     let (id, kind, state) = stream.next().await;
+    let id = id.unwrap();
     assert_eq!(kind, "state");
     assert_eq!(state["leader"]["id"], "one");
     assert!(state.get("valid_for_ms").is_none());
@@ -336,7 +338,7 @@ async fn events_are_told_without_a_gap_across_reconnections() {
         .await
         .ok();
     assert_eq!(two["self"], "leader", "{two}");
-    let mut stream = Events::open(&server, Some(&id)).await;
+    let mut stream = Events::open(server.address, "v", Some(&id)).await;
     let mut told = Vec::new();
     let mut previous = None;
     loop {
@@ -358,84 +360,4 @@ async fn events_are_told_without_a_gap_across_reconnections() {
     tokio::time::timeout(Duration::from_secs(30), stream.end())
         .await
         .unwrap();
-}
-
-/// A stream of server-sent events.
-struct Events {
-    body: hyper::body::Incoming,
-    text: String,
-    _connection: tokio::task::JoinHandle<()>,
-}
-
-impl Events {
-    async fn open(server: &Container, last: Option<&str>) -> Self {
-        let stream = tokio::net::TcpStream::connect(server.address)
-            .await
-            .unwrap();
-        let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-        let connection = tokio::spawn(async move { drop(connection.await) });
-        let mut request =
-            http::Request::get("/v1/elections/v/events").header("host", server.address.to_string());
-        if let Some(last) = last {
-            request = request.header("last-event-id", last);
-        }
-        let request = request
-            .body(http_body_util::Empty::<bytes::Bytes>::new())
-            .unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
-            body: response.into_body(),
-            text: String::new(),
-            _connection: connection,
-        }
-    }
-
-    async fn more(&mut self) -> bool {
-        use http_body_util::BodyExt as _;
-        let Some(Ok(frame)) = self.body.frame().await else {
-            return false;
-        };
-        self.text
-            .push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
-        true
-    }
-
-    /// Id, kind and data of the next event.
-    async fn next(&mut self) -> (String, String, serde_json::Value) {
-        let next = async {
-            loop {
-                if let Some((event, rest)) = self.text.split_once("\n\n") {
-                    let field = |name: &str| {
-                        let line = event
-                            .lines()
-                            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-                        line.map(ToOwned::to_owned)
-                    };
-                    let found = field("data").map(|data| {
-                        (
-                            field("id").unwrap(),
-                            field("event").unwrap(),
-                            serde_json::from_str(&data).unwrap(),
-                        )
-                    });
-                    self.text = rest.to_owned();
-                    match found {
-                        Some(found) => return found,
-                        None => continue,
-                    }
-                }
-                assert!(self.more().await, "the stream ended: {:?}", self.text);
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), next)
-            .await
-            .unwrap()
-    }
-
-    async fn end(&mut self) {
-        while self.more().await {}
-    }
 }

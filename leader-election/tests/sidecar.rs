@@ -4,6 +4,8 @@
 mod container;
 
 use container::Container;
+use container::events::Events;
+use container::link::Link;
 use serde_json::{Value, json};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -297,4 +299,67 @@ async fn a_session_opened_by_the_application_is_kept_while_it_lives() {
         server.http().get("/v1/elections/e").await.status == 404
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_say_unknown_past_the_deadline_and_the_state_when_it_is_known_again() {
+    // Proves: an application that only listens does not take itself, or anybody else, for the leader for
+    // ever when its sidecar is cut off; and nobody tells it so before anything is in doubt.
+    let server = Container::start().await;
+    let link = Link::to(server.address).await;
+    let app = App::start();
+    let pid = app.pid();
+    let sidecar = Container::sidecar_of(
+        link.address,
+        &[
+            ("QUORATE_ELECTION", "e"),
+            ("QUORATE_CANDIDATE_ID", "app-1"),
+            ("QUORATE_APP_PID", &pid),
+            ("QUORATE_SESSION_TTL_MS", "1000"),
+        ],
+    )
+    .await;
+    until("it leads", || leads(&sidecar)).await;
+    let mut stream = Events::open(sidecar.address, "e", None).await;
+    let (id, kind, state) = stream.next().await;
+    assert_eq!(
+        (kind.as_str(), &state["leader"]["id"]),
+        ("state", &json!("app-1"))
+    );
+    assert!(id.is_some());
+    link.cut(true);
+    let (id, kind, unknown) = stream.next().await;
+    assert_eq!((id, kind.as_str()), (None, "unknown"));
+    assert_eq!(unknown["state"], "unknown");
+    assert_eq!(
+        (&unknown["leader"], &unknown["self"]),
+        (&Value::Null, &json!("unknown"))
+    );
+    assert!(!leads(&sidecar).await, "its lease is over");
+    // Meanwhile another one is elected.
+    second(&server).await;
+    until("the other one leads", || async {
+        leader(&server).await == "two"
+    })
+    .await;
+    link.cut(false);
+    let (id, kind, again) = stream.next().await;
+    assert_eq!((id, kind.as_str()), (None, "state"));
+    assert_eq!(again["leader"]["id"], "two", "{again}");
+    // What happened meanwhile follows, without a gap.
+    let mut previous = state["revision"].clone();
+    loop {
+        let (id, kind, change) = stream.next().await;
+        assert_eq!(kind, "change", "{change}");
+        assert_eq!(id, Some(change["revision"].to_string()));
+        assert!(
+            change["previous"].as_u64() <= previous.as_u64(),
+            "a gap: {change}"
+        );
+        previous = change["revision"].clone();
+        if change["what"] == "elected" {
+            assert_eq!(change["leader"]["id"], "two");
+            break;
+        }
+    }
 }

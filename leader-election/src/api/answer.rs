@@ -19,7 +19,7 @@ use quorate_core::types::{FencingToken, LogTime, Mono, Name};
 use std::time::Duration;
 
 /// An ambassador answers for its candidates within this time, and `unknown` past it.
-const LOCAL_ANSWER_MAX: Duration = Duration::from_millis(1_500);
+pub(super) const LOCAL_ANSWER_MAX: Duration = Duration::from_millis(1_500);
 
 /// What an ambassador holds for a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,11 @@ pub trait Local: Send + Sync + 'static {
     /// How this candidate stands; `None` when it does not lead as far as is known. Whatever validity it
     /// gives counts as handed out.
     fn standing(&self, election: &Name, candidate: &Name) -> Option<Standing>;
+
+    /// Until when a stream may leave standing what it told last of an election: for the lease of this
+    /// candidate while it leads as far as is known, and otherwise for a while after the cluster was last
+    /// heard of. By the clock that counts suspended time.
+    fn stands_until(&self, election: &Name, candidate: Option<&Name>) -> Mono;
 }
 
 /// What a candidate is to an election, as far as is known.
@@ -76,7 +81,7 @@ impl Bounded {
         }
     }
 
-    fn unknown(election: Name) -> Self {
+    pub(super) fn unknown(election: Name) -> Self {
         Self {
             election,
             view: None,

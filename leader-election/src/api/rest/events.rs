@@ -2,10 +2,12 @@
 //!
 //! The id of each event is its revision. A client that comes back with `Last-Event-ID` (browsers and
 //! libraries do by themselves) goes on after it; one that was away for longer than the past is kept gets
-//! the full state. Events carry no validity: to lead is to renew.
+//! the full state. Events carry no validity: to lead is to renew. A sidecar says `unknown` when what it
+//! told last may not stand any longer, and `state` when it knows again; `doubt` has the rule.
 
+use super::doubt::{self, Told};
 use super::operation::{Asker, header};
-use super::view::{Election, HandOver, Leader, PhaseName, instant, name, phase, state};
+use super::view::{HandOver, Leader, PhaseName, instant, name, phase, state, unknown};
 use crate::api::Api;
 use crate::machine::{Change, EndCause, LeaveCause, What};
 use crate::service::Observed;
@@ -16,6 +18,7 @@ use http::HeaderMap;
 use quorate_core::error::{Code, Error};
 use quorate_core::runtime::extract::{Path, Query as Parameters};
 use quorate_core::runtime::problem::Problem;
+use quorate_core::types::Name;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -156,12 +159,14 @@ impl ChangeOut {
 }
 
 /// What happens to an election: first an event `state` with the election answer, unless a revision was
-/// given, then an event `change` for each change. The id of each is its revision.
+/// given, then an event `change` for each change. The id of each is its revision. A sidecar adds an event
+/// `unknown`, with the election answer of that state, as soon as what it told may not stand any longer, and an
+/// event `state` when it knows again; these two have no id.
 #[utoipa::path(get, path = "/v1/elections/{election}/events", tag = "elections",
     params(("election" = String, Path), EventsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")),
     responses(
-        (status = 200, description = "`state` events hold an Election, `change` events a Change",
+        (status = 200, description = "`state` and `unknown` events hold an Election, `change` events a Change",
             content_type = "text/event-stream", body = ChangeOut),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
     ))]
@@ -181,34 +186,45 @@ async fn events(
             )
         })?),
     };
-    let observed = api.service.observe(&caller, election, after).await?;
+    let observed = api
+        .service
+        .observe(&caller, election.clone(), after)
+        .await?;
+    let told = doubt::told(api.clone(), caller, election.clone(), observed);
     let hello = Event::default().retry(COME_BACK).comment("listening");
     // An observation that fails ends the stream; the client comes back after what it has seen.
-    let told = observed
+    let told = told
         .take_until(api.drain.clone().cancelled_owned())
-        .take_while(|observed| std::future::ready(observed.is_ok()))
-        .map(|observed| event(observed?));
+        .take_while(|told| std::future::ready(told.is_ok()))
+        .map(move |told| event(&election, told?));
     let stream = futures::stream::once(std::future::ready(Ok(hello))).chain(told);
     let keep_alive = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
     Ok(Sse::new(stream).keep_alive(keep_alive))
 }
 
-fn event(observed: Observed) -> Result<Event, Error> {
-    let (kind, revision, data) = match observed {
-        Observed::State(view) => {
+fn event(election: &Name, told: Told) -> Result<Event, Error> {
+    let (kind, revision, data) = match told {
+        Told::Observed(Observed::State(view)) => {
             let revision = view.revision;
-            let data: Election = state(view);
-            ("state", revision, serde_json::to_string(&data))
+            ("state", Some(revision), serde_json::to_string(&state(view)))
         }
-        Observed::Change(change) => (
+        Told::Observed(Observed::Change(change)) => (
             "change",
-            change.revision,
+            Some(change.revision),
             serde_json::to_string(&ChangeOut::from(&*change)),
         ),
+        // No ids: a client that comes back shall go on after the last change that it was told.
+        Told::Unknown => (
+            "unknown",
+            None,
+            serde_json::to_string(&unknown(election.clone())),
+        ),
+        Told::Again(view) => ("state", None, serde_json::to_string(&state(view))),
     };
     let data = data.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
-    Ok(Event::default()
-        .event(kind)
-        .id(revision.to_string())
-        .data(data))
+    let event = Event::default().event(kind).data(data);
+    Ok(match revision {
+        Some(revision) => event.id(revision.to_string()),
+        None => event,
+    })
 }

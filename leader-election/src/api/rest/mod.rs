@@ -5,6 +5,7 @@
 //! is generated from the handlers.
 
 mod candidates;
+mod doubt;
 mod elections;
 mod events;
 mod operation;

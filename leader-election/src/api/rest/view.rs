@@ -219,6 +219,11 @@ pub(super) fn state(view: ElectionView) -> Election {
     Bounded::looked_at(view, None).without_validity().into()
 }
 
+/// Nothing is known any more, for events.
+pub(super) fn unknown(election: Name) -> Election {
+    Bounded::unknown(election).without_validity().into()
+}
+
 /// Settings as they are in force.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SettingsOut {

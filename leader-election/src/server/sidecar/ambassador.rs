@@ -34,6 +34,10 @@ const RENEWALS_PER_TRUST: u32 = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// With nothing to renew.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often the cluster is asked whether it is there while somebody listens.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// What streams told stands for so long after the cluster was heard of last: two probes may get lost.
+const HEARD_FOR: Duration = Duration::from_millis(1_500);
 /// For one operation on the application's behalf.
 const OPERATION_MAX: Duration = Duration::from_secs(2);
 
@@ -44,6 +48,8 @@ pub(super) struct Ambassador {
     streams: Arc<AtomicUsize>,
     stopping: AtomicBool,
     nudge: Notify,
+    /// When the last question or renewal was sent that the cluster answered.
+    heard: Mutex<Mono>,
 }
 
 /// A session that was opened through this container.
@@ -137,6 +143,7 @@ impl Ambassador {
             streams: Arc::default(),
             stopping: AtomicBool::new(false),
             nudge: Notify::new(),
+            heard: Mutex::new(Mono(0)),
         })
     }
 
@@ -203,6 +210,32 @@ impl Ambassador {
         }
     }
 
+    /// Asks the cluster whether it is there, for as long as the container runs and somebody listens.
+    pub(super) async fn listen(self: Arc<Self>) {
+        let caller = Caller {
+            timeout: PROBE_EVERY,
+            ..Caller::default()
+        };
+        let mut probe = tokio::time::interval(PROBE_EVERY);
+        probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            probe.tick().await;
+            if self.streams.load(Ordering::Acquire) > 0 {
+                let sent = clock::boottime();
+                if self.client.query(&caller, Query::Position).await.is_ok() {
+                    self.hear(sent);
+                }
+            }
+        }
+    }
+
+    /// The cluster answered what was sent then.
+    fn hear(&self, sent: Mono) {
+        // A number is never left half written by a panic.
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = (*heard).max(sent);
+    }
+
     /// Renews every session, with what it stands for; gives the time to the next renewal.
     async fn renew_all(&self) -> Duration {
         let sessions: Vec<(SessionId, Duration, Vec<Name>)> = {
@@ -252,7 +285,10 @@ impl Ambassador {
         let asked = renewal.elections.clone();
         let result = self.client.renew(caller, renewal).await;
         match &result {
-            Ok(renewed) => self.acknowledged(sent, &asked, renewed),
+            Ok(renewed) => {
+                self.hear(sent);
+                self.acknowledged(sent, &asked, renewed);
+            }
             Err(error) if error.code == Code::SessionExpired => self.forget(&sessions),
             Err(_) => {}
         }
@@ -419,6 +455,19 @@ impl Local for Ambassador {
         }
         None
     }
+
+    fn stands_until(&self, election: &Name, candidate: Option<&Name>) -> Mono {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = candidate.map(|candidate| (election.clone(), candidate.clone()));
+        let all = self.held();
+        let leads = key
+            .iter()
+            .flat_map(|key| all.values().filter_map(move |held| held.leads.get(key)));
+        leads
+            .filter_map(|lead| lead.holder.trusted_until())
+            .max()
+            .unwrap_or(heard + HEARD_FOR)
+    }
 }
 
 #[async_trait]
@@ -502,7 +551,9 @@ impl ElectionService for Ambassador {
         election: Name,
         after: Option<u64>,
     ) -> Result<Observation, Error> {
+        let sent = clock::boottime();
         let observation = self.client.observe(caller, election, after).await?;
+        self.hear(sent);
         let open = Open::new(Arc::clone(&self.streams), Arc::clone(&self.proof));
         Ok(observation
             .map(move |observed| {

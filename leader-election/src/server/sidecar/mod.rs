@@ -79,6 +79,11 @@ pub async fn sidecar(starting: Starting) -> Result<Service, Failure> {
             .clone()
             .run_until_cancelled_owned(Arc::clone(&ambassador).keep()),
     );
+    tokio::spawn(
+        background
+            .clone()
+            .run_until_cancelled_owned(Arc::clone(&ambassador).listen()),
+    );
     let mut router = api.router()?;
     if let Some(election) = election {
         let Some(candidate) = candidate else {
