@@ -47,8 +47,11 @@ struct Election {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
     nodes: u32,
     /// Graceful hand-overs
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     hand_overs: u32,
+    /// Applications killed that lead, beside sidecars that see it
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    exits: u32,
     /// Processes killed that lead, with leases of 2 s
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     deaths: u32,
@@ -56,7 +59,7 @@ struct Election {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     kills: u32,
     /// Sessions that are renewed
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=45_000))]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(0..=45_000))]
     sessions: u32,
     /// Seconds of renewals
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=300))]
@@ -64,6 +67,15 @@ struct Election {
     /// Elections of one session that ends
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     reassign: u32,
+    /// Observers of one election, a hundred a connection
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=50_000))]
+    watchers: u32,
+    /// Sessions that are held at once, and elections, each with a leader among them
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=45_000))]
+    carried_sessions: u32,
+    /// See --carried-sessions
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    carried_elections: u32,
     /// Where the nodes keep their data; the system's directory for temporary files by default
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -145,11 +157,15 @@ impl Election {
         let plan = bench::election::Plan {
             nodes: self.nodes,
             hand_overs: self.hand_overs,
+            exits: self.exits,
             deaths: self.deaths,
             kills: self.kills,
             sessions: self.sessions,
             seconds: self.seconds,
             reassign: self.reassign,
+            carried_sessions: self.carried_sessions,
+            carried_elections: self.carried_elections,
+            watchers: self.watchers,
             data_dir: self.data_dir,
         };
         let report = context.block_on(async {
