@@ -1,7 +1,8 @@
-//! Three queue nodes as separate processes, with cuttable links between their peer ports.
+//! Three nodes of a pattern as separate processes, with cuttable links between their peer ports.
 
 use super::link::Link;
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 #[derive(Debug)]
 pub struct Cluster {
     binary: PathBuf,
+    pattern: &'static str,
     dir: tempfile::TempDir,
     nodes: BTreeMap<u64, Node>,
     links: BTreeMap<(u64, u64), Link>,
@@ -42,16 +44,16 @@ struct Node {
     process: Option<Child>,
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl Cluster {
-    /// Starts `count` nodes and waits until they serve.
+    /// Starts `count` nodes of a pattern (`work-queue`, `leader-election`) and waits until they serve.
     ///
     /// # Errors
     /// A node that does not come up within 30 s, with the end of its log.
-    pub async fn start(count: u64) -> anyhow::Result<Self> {
+    pub async fn start(pattern: &'static str, count: u64) -> anyhow::Result<Self> {
         let mut nodes = BTreeMap::new();
         for id in 1..=count {
             let node = Node {
@@ -71,6 +73,7 @@ impl Cluster {
         let dir = tempfile::tempdir()?;
         let mut cluster = Self {
             binary: binary()?,
+            pattern,
             dir,
             nodes,
             links,
@@ -88,6 +91,24 @@ impl Cluster {
             .values()
             .map(|node| format!("http://{}", node.api))
             .collect()
+    }
+
+    /// The API address of each node.
+    pub(super) fn apis(&self) -> impl Iterator<Item = (u64, SocketAddr)> + '_ {
+        self.nodes.iter().map(|(id, node)| (*id, node.api))
+    }
+
+    /// The program that the nodes run.
+    pub(super) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The log of a process of this name, to be appended to.
+    pub(super) fn log(&self, name: &str) -> std::io::Result<std::fs::File> {
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join(format!("{name}.log")))
     }
 
     /// The ids of the nodes.
@@ -116,14 +137,11 @@ impl Cluster {
                 format!("{peer}={address}")
             })
             .collect();
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.dir.path().join(format!("node-{id}.log")))?;
+        let log = self.log(&format!("node-{id}"))?;
         let data = self.dir.path().join(format!("data-{id}"));
         let node = self.nodes.get_mut(&id).context("no such node")?;
         let child = Command::new(&self.binary)
-            .args(["serve", "work-queue"])
+            .args(["serve", self.pattern])
             .env("QUORATE_NODE_ID", id.to_string())
             .env("QUORATE_PEERS", peers.join(","))
             .env("QUORATE_DATA_DIR", data)
@@ -150,16 +168,8 @@ impl Cluster {
 
     /// Stops or continues a node (SIGSTOP, SIGCONT).
     pub fn pause(&self, id: u64, paused: bool) {
-        let signal = if paused {
-            rustix::process::Signal::STOP
-        } else {
-            rustix::process::Signal::CONT
-        };
-        let process = self.nodes.get(&id).and_then(|node| node.process.as_ref());
-        if let Some(pid) =
-            process.and_then(|process| rustix::process::Pid::from_raw(process.id().cast_signed()))
-        {
-            let _ = rustix::process::kill_process(pid, signal);
+        if let Some(process) = self.nodes.get(&id).and_then(|node| node.process.as_ref()) {
+            signal(process, if paused { Signal::STOP } else { Signal::CONT });
         }
     }
 
@@ -227,6 +237,13 @@ impl Drop for Cluster {
     }
 }
 
+/// Sends a signal to a process that was not waited for yet.
+pub(super) fn signal(process: &Child, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(process.id().cast_signed()) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
 async fn is_ready(ops: SocketAddr) -> bool {
     get(ops, "/readyz")
         .await
@@ -239,7 +256,7 @@ async fn get_json(at: SocketAddr, path: &str) -> anyhow::Result<serde_json::Valu
 }
 
 /// One GET over a connection of its own, within a second.
-async fn get(at: SocketAddr, path: &str) -> anyhow::Result<(u16, bytes::Bytes)> {
+pub(super) async fn get(at: SocketAddr, path: &str) -> anyhow::Result<(u16, bytes::Bytes)> {
     use http_body_util::BodyExt as _;
     let request = async {
         let stream = tokio::net::TcpStream::connect(at).await?;
