@@ -143,18 +143,21 @@ fn add(sum: &mut Sum, report: &Report) {
 
 /// A known bug: its name, and how it is turned on.
 #[cfg(feature = "planted-bugs")]
-type Known = (String, Box<dyn Fn(bool)>);
+type Known = (String, Box<dyn Fn(bool) + Sync>);
 
 #[cfg(feature = "planted-bugs")]
 fn known(pattern: Pattern) -> Vec<Known> {
     use quorate_leader_election::machine::planted as election;
     use quorate_tests::sim::election::planted as client;
     use quorate_work_queue::machine::planted as queue;
-    fn all<B: Copy + std::fmt::Debug + 'static>(bugs: &[B], plant: fn(Option<B>)) -> Vec<Known> {
+    fn all<B: Copy + std::fmt::Debug + Sync + 'static>(
+        bugs: &[B],
+        plant: fn(Option<B>),
+    ) -> Vec<Known> {
         bugs.iter()
             .map(|bug| {
                 let bug = *bug;
-                let turn: Box<dyn Fn(bool)> = Box::new(move |on| plant(on.then_some(bug)));
+                let turn: Box<dyn Fn(bool) + Sync> = Box::new(move |on| plant(on.then_some(bug)));
                 (format!("{bug:?}"), turn)
             })
             .collect()
@@ -179,30 +182,35 @@ fn known(pattern: Pattern) -> Vec<Known> {
     }
 }
 
+/// Runs seeds with each bug until a promise is broken; bugs are turned on for a thread, so `jobs` of them
+/// are tried at a time.
 #[cfg(feature = "planted-bugs")]
 fn planted(arguments: &Arguments, options: Options) -> ExitCode {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     let known = known(arguments.pattern);
     let run = arguments.pattern.run();
-    let mut missed = 0;
-    for (bug, turn) in &known {
-        turn(true);
-        let caught = (arguments.from..arguments.from.saturating_add(arguments.seeds))
-            .map(|seed| run(seed, options))
-            .find(|report| !report.violations.is_empty());
-        turn(false);
-        match caught
-            .as_ref()
-            .and_then(|report| report.violations.first().map(|first| (report, first)))
-        {
-            Some((report, first)) => {
-                println!("{bug}: caught by seed {} as {}", report.seed, first.promise);
-            }
-            None => {
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let hunt = || {
+        while let Some((bug, turn)) = known.get(next.fetch_add(1, Ordering::Relaxed)) {
+            turn(true);
+            let caught = (arguments.from..arguments.from.saturating_add(arguments.seeds))
+                .map(|seed| run(seed, options))
+                .find_map(|report| Some((report.seed, report.violations.first()?.promise)));
+            turn(false);
+            if let Some((seed, promise)) = caught {
+                println!("{bug}: caught by seed {seed} as {promise}");
+            } else {
                 println!("{bug}: NOT caught in {} seeds", arguments.seeds);
-                missed += 1;
+                missed.fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(hunt);
+        }
+    });
+    let missed = missed.into_inner();
     println!("{} planted bugs, {missed} not caught", known.len());
     if missed == 0 {
         ExitCode::SUCCESS

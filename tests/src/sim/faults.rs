@@ -3,6 +3,22 @@
 
 use super::rng::Rng;
 
+/// A fault that is placed where the lease rule is tight. What strikes at random seldom meets two or three
+/// instants at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// The leader stands still from the instant at which a renewal reached it, for longer than it takes
+    /// the others to elect another and end a session. Then it reads what its clients sent before what
+    /// its peers did.
+    StandStill,
+    /// The requests of an actor that holds something are held back for about as long as its session, and
+    /// then arrive together: some of them while the end of that session is under way.
+    HoldBack,
+    /// The same, while the leader is cut off as it comes to that end; then its successor is cut off, so
+    /// that the first one may come back.
+    SeeSaw,
+}
+
 /// The mixture of one run. Chances are per mille, times in milliseconds of true time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
@@ -14,6 +30,8 @@ pub struct Faults {
     pub delay_ms_max: u64,
     /// Longest time a sync takes.
     pub sync_ms_max: u64,
+    /// A sync takes long at all, rather than a millisecond at the most.
+    pub sync_slow_permille: u64,
     /// Mean time between crashes of a node; 0 is never.
     pub crash_every_ms: u64,
     /// A crash also loses what was not synced (power), rather than the process alone.
@@ -36,6 +54,8 @@ pub struct Faults {
     pub worker_crash_every_ms: u64,
     /// Answers to clients are lost.
     pub reply_lost_permille: u64,
+    /// What is placed now and then beside all that, in patterns that ask for it.
+    pub aim: Option<Aim>,
 }
 
 impl Faults {
@@ -45,6 +65,7 @@ impl Faults {
         duplicate_permille: 0,
         delay_ms_max: 2,
         sync_ms_max: 2,
+        sync_slow_permille: 100,
         crash_every_ms: 0,
         power_permille: 0,
         partition_every_ms: 0,
@@ -55,6 +76,7 @@ impl Faults {
         wall_jump_ms: 0,
         worker_crash_every_ms: 0,
         reply_lost_permille: 0,
+        aim: None,
     };
 
     /// The mixture of a seed.
@@ -68,6 +90,7 @@ impl Faults {
             duplicate_permille: some(&[0, 0, 10, 100]),
             delay_ms_max: some(&[1, 5, 20, 80]),
             sync_ms_max: some(&[1, 3, 20, 100]),
+            sync_slow_permille: 100,
             crash_every_ms: some(&[0, 400, 1500, 4000]),
             power_permille: some(&[0, 500, 1000]),
             partition_every_ms: some(&[0, 0, 700, 2500]),
@@ -78,6 +101,7 @@ impl Faults {
             wall_jump_ms: some(&[0, 0, 5_000, 240_000]),
             worker_crash_every_ms: some(&[0, 800, 3000]),
             reply_lost_permille: some(&[0, 20, 150]),
+            aim: None,
         }
     }
 }

@@ -21,7 +21,7 @@ mod rng;
 mod store;
 mod world;
 
-pub use faults::Faults;
+pub use faults::{Aim, Faults};
 pub use ledger::Violation;
 pub use report::Report;
 pub use rng::Rng;

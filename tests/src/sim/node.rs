@@ -93,6 +93,8 @@ pub(crate) struct SimNode<M: Machine> {
     pub(crate) incarnation: u64,
     /// Stands still until then.
     pub(crate) paused_until: True,
+    /// When it goes on, it reads what clients sent before what peers did, each in order; else in any.
+    pub(crate) clients_first: bool,
     /// Why it will not start again.
     pub(crate) ruined: Option<String>,
 }

@@ -55,6 +55,11 @@ pub(crate) trait Play: Sized + Debug {
         false
     }
 
+    /// Whether this actor believes that it holds something, so that it is worth to aim at.
+    fn holds(_actor: &Self::Actor) -> bool {
+        false
+    }
+
     /// It loses its life.
     fn crash(actor: &mut Self::Actor, at: True, clock: &Clock, ledger: &mut Self::Ledger);
 

@@ -103,6 +103,11 @@ impl Candidate {
         }
     }
 
+    /// Whether it led when it last looked.
+    pub(super) fn leads(&self) -> bool {
+        !self.leads.is_empty()
+    }
+
     pub(super) fn crash(&mut self, at: True, ledger: &mut Ledger) {
         for election in elections() {
             ledger.disbelieve(self.number, &election, at);

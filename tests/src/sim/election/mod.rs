@@ -10,7 +10,7 @@ mod ledger;
 mod operator;
 pub mod planted;
 
-use super::faults::Faults;
+use super::faults::{Aim, Faults};
 use super::ledger::{True, Violation};
 use super::node::Clock;
 use super::play::{Effects, Play, Signal};
@@ -36,8 +36,8 @@ pub(crate) enum Actor {
     Operator(Operator),
 }
 
-/// Length of a session.
-const TTL_MS: u64 = 600;
+/// Length of a session: the shortest there is.
+const TTL_MS: u64 = 500;
 
 /// Processes that stand for every election.
 const CANDIDATES: u64 = 4;
@@ -69,6 +69,28 @@ impl Play for Elections {
         if faults.pause_every_ms == 0 && rng.chance(500) {
             faults.pause_every_ms = 1_200;
         }
+        let aims = [
+            None,
+            Some(Aim::StandStill),
+            Some(Aim::HoldBack),
+            Some(Aim::SeeSaw),
+        ];
+        let index = usize::try_from(rng.below(aims.len() as u64)).unwrap_or(0);
+        faults.aim = aims.get(index).copied().flatten();
+        // What is placed with care is not to be spoiled by what strikes at random, mostly.
+        if faults.aim.is_some() && rng.chance(700) {
+            *faults = Faults {
+                drift_permille: faults.drift_permille,
+                worker_crash_every_ms: faults.worker_crash_every_ms,
+                aim: faults.aim,
+                delay_ms_max: 3,
+                ..Faults::NONE
+            };
+        }
+        if faults.aim == Some(Aim::HoldBack) {
+            faults.sync_ms_max = 60;
+            faults.sync_slow_permille = 800;
+        }
     }
 
     fn ledger(faults: &Faults) -> Ledger {
@@ -96,6 +118,10 @@ impl Play for Elections {
 
     fn may_pause(actor: &Actor) -> bool {
         matches!(actor, Actor::Candidate(_))
+    }
+
+    fn holds(actor: &Actor) -> bool {
+        matches!(actor, Actor::Candidate(candidate) if candidate.leads())
     }
 
     fn crash(actor: &mut Actor, at: True, _: &Clock, ledger: &mut Ledger) {

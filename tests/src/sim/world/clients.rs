@@ -10,6 +10,7 @@ impl<P: Play> World<P> {
             clock,
             life: 0,
             paused_until: 0,
+            held_until: 0,
             home: NodeId(0),
         });
         let actor = self.inhabitants.len() - 1;
@@ -41,6 +42,7 @@ impl<P: Play> World<P> {
         }
         self.requests.insert((node, id), (actor, life, number));
         let mono = sim.clock.mono(self.now);
+        let renews = matches!(call, Call::Renew(_));
         let input = match call {
             Call::Execute {
                 command,
@@ -61,6 +63,9 @@ impl<P: Play> World<P> {
             Call::Renew(renewal) => Input::Renew { id, renewal },
         };
         self.input(node, input);
+        if renews {
+            self.stand_still(node);
+        }
     }
 
     pub(super) fn answer(
@@ -132,8 +137,9 @@ impl<P: Play> World<P> {
         for (number, call) in calls {
             let node = self.turn_to(index);
             let delay = self.rng.range(50_000, self.faults.delay_ms_max.max(1) * MS);
+            let at = self.let_go(index).unwrap_or(self.now + delay);
             self.at(
-                self.now + delay,
+                at,
                 Event::Call {
                     node,
                     actor: index,

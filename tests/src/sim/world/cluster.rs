@@ -17,7 +17,12 @@ impl<P: Play> World<P> {
         };
         if sim.paused_until > self.now {
             // It lies in a socket until the process goes on, and is read in any order then.
-            let (at, incarnation) = (sim.paused_until + jitter, sim.incarnation);
+            let later = match (sim.clients_first, &input) {
+                (false, _) => jitter,
+                (true, Input::Message { .. }) => aim::CLIENTS_FIRST,
+                (true, _) => 0,
+            };
+            let (at, incarnation) = (sim.paused_until + later, sim.incarnation);
             return self.at(
                 at,
                 Event::Late {
@@ -173,7 +178,8 @@ impl<P: Play> World<P> {
     /// Starts the disk on everything that is queued, if it is idle: appends now, syncs later.
     pub(super) fn begin_disk(&mut self, id: NodeId) {
         let most = self.faults.sync_ms_max.max(1) * MS;
-        let longest = if self.rng.chance(100) { most } else { MS };
+        let slow = self.rng.chance(self.faults.sync_slow_permille);
+        let longest = if slow { most } else { MS };
         let delay = self.rng.range(20_000, longest);
         let Some(node) = self.nodes.get_mut(&id) else {
             return;

@@ -1,5 +1,6 @@
 //! The simulated universe: one queue of events in true time.
 
+mod aim;
 mod clients;
 mod cluster;
 mod strike;
@@ -109,6 +110,9 @@ enum Event<M: Machine> {
     ActorCrash,
     ActorPause,
     WallJump,
+    /// A fault is placed, or the next part of one.
+    Aim,
+    CutLeader,
     /// The faulty phase is over.
     Calm,
 }
@@ -137,6 +141,8 @@ struct Inhabitant<P: Play> {
     clock: Clock,
     life: u64,
     paused_until: True,
+    /// Its requests arrive after that.
+    held_until: True,
     /// The node that it turned to last.
     home: NodeId,
 }
@@ -157,6 +163,8 @@ struct World<P: Play> {
     requests: BTreeMap<(NodeId, RequestId), (usize, u64, u64)>,
     request_last: u64,
     winding_down: bool,
+    /// The next renewal that reaches a leader makes it stand still.
+    armed: bool,
     trace: u64,
     steps: u64,
     counts: BTreeMap<&'static str, u64>,
@@ -200,6 +208,7 @@ impl<P: Play> World<P> {
             requests: BTreeMap::new(),
             request_last: 0,
             winding_down: false,
+            armed: false,
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
             counts: BTreeMap::new(),
@@ -237,6 +246,7 @@ impl<P: Play> World<P> {
                 life: None,
                 incarnation: 0,
                 paused_until: 0,
+                clients_first: false,
                 ruined: None,
             };
             node.start(self.seed, 0);
@@ -344,6 +354,8 @@ impl<P: Play> World<P> {
             Event::ActorCrash => self.actor_crash(),
             Event::ActorPause => self.actor_pause(),
             Event::WallJump => self.wall_jump(),
+            Event::Aim => self.aim(),
+            Event::CutLeader => self.cut_leader(),
             Event::Calm => self.calm(),
         }
     }

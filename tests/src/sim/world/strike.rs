@@ -15,6 +15,7 @@ impl<P: Play> World<P> {
                 if faults.wall_jump_ms > 0 { 1_000 } else { 0 },
                 Event::WallJump,
             ),
+            (faults.aim.map_or(0, |_| aim::EVERY_MS), Event::Aim),
         ] {
             self.again(every, event);
         }
@@ -29,17 +30,20 @@ impl<P: Play> World<P> {
 
     /// A victim: the leader as often as the faults say.
     pub(super) fn victim(&mut self) -> NodeId {
-        if self.rng.chance(self.faults.leader_permille) {
-            let leader = self
-                .statuses
-                .iter()
-                .filter(|(_, status)| status.role == Role::Leader)
-                .max_by_key(|(_, s)| s.term);
-            if let Some((leader, _)) = leader {
-                return *leader;
-            }
+        if self.rng.chance(self.faults.leader_permille)
+            && let Some(leader) = self.leader()
+        {
+            return leader;
         }
         NodeId(self.rng.range(1, 3))
+    }
+
+    /// The node that takes itself for the leader, of the latest term if there are two.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        let leaders = self.statuses.iter();
+        let leaders = leaders.filter(|(_, status)| status.role == Role::Leader);
+        let latest = leaders.max_by_key(|(_, status)| status.term);
+        latest.map(|(leader, _)| *leader)
     }
 
     pub(super) fn crash(&mut self) {
@@ -96,18 +100,22 @@ impl<P: Play> World<P> {
         let victim = self.victim();
         let one_way = self.rng.chance(self.faults.one_way_permille);
         let outward = self.rng.chance(500);
+        self.cut_off(victim, !one_way || outward, !one_way || !outward);
+        let delay = self.rng.range(50, 2_000) * MS;
+        self.at(self.now + delay, Event::Heal);
+        self.again(self.faults.partition_every_ms, Event::Partition);
+    }
+
+    pub(super) fn cut_off(&mut self, victim: NodeId, outward: bool, inward: bool) {
         for other in (1..=3).map(NodeId).filter(|other| *other != victim) {
-            if !one_way || outward {
+            if outward {
                 self.network.cut(victim, other);
             }
-            if !one_way || !outward {
+            if inward {
                 self.network.cut(other, victim);
             }
         }
         self.count("partitions");
-        let delay = self.rng.range(50, 2_000) * MS;
-        self.at(self.now + delay, Event::Heal);
-        self.again(self.faults.partition_every_ms, Event::Partition);
     }
 
     pub(super) fn pause(&mut self) {
@@ -115,13 +123,14 @@ impl<P: Play> World<P> {
         let until = self.now + self.rng.range(10, 1_500) * MS;
         if let Some(node) = self.nodes.get_mut(&victim) {
             node.paused_until = until;
+            node.clients_first = false;
         }
         self.count("pauses");
         self.again(self.faults.pause_every_ms, Event::Pause);
     }
 
     /// One of those of whom `is_one` holds.
-    fn some_actor(&mut self, is_one: impl Fn(&P::Actor) -> bool) -> Option<usize> {
+    pub(super) fn some_actor(&mut self, is_one: impl Fn(&P::Actor) -> bool) -> Option<usize> {
         let actors: Vec<usize> = self
             .inhabitants
             .iter()
@@ -140,6 +149,7 @@ impl<P: Play> World<P> {
         {
             inhabitant.life += 1;
             inhabitant.paused_until = 0;
+            inhabitant.held_until = 0;
             let (clock, life) = (inhabitant.clock, inhabitant.life);
             P::crash(&mut inhabitant.actor, now, &clock, &mut self.ledger);
             let delay = self.rng.range(1, 500) * MS;
@@ -200,8 +210,10 @@ impl<P: Play> World<P> {
             }
             self.restart(id);
         }
+        self.armed = false;
         for inhabitant in &mut self.inhabitants {
             inhabitant.paused_until = 0;
+            inhabitant.held_until = 0;
         }
     }
 }
