@@ -261,6 +261,7 @@ async fn work(
             lease_ms: Some(LEASE_MS),
             heartbeat: 0,
         };
+        let asked = Instant::now();
         let leased = service
             .execute(
                 &caller(None, Duration::from_millis(200)),
@@ -283,7 +284,8 @@ async fn work(
                 if let Err(error) = other {
                     let mut book = book(&shared);
                     book.failed_leases += 1;
-                    book.failure = format!("lease: {error}");
+                    book.failure =
+                        format!("lease, after {} ms: {error}", asked.elapsed().as_millis());
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;

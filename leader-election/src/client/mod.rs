@@ -129,6 +129,10 @@ impl Client {
             let (server, grpc) = self.servers.current();
             let error = match tokio::time::timeout(most, call(grpc, most)).await {
                 Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) if error.code.kind() == Kind::Unknown => Error {
+                    detail: format!("{} says: {}", self.servers.name(server), error.detail),
+                    ..error
+                },
                 Ok(Err(error)) => error,
                 Err(_) => Error::new(
                     Code::OutcomeUnknown,

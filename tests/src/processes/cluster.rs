@@ -166,6 +166,33 @@ impl Cluster {
         }
     }
 
+    /// Asks a node to stop (SIGTERM) and waits for its end.
+    ///
+    /// # Errors
+    /// It does not end within `patience`, or not with 0; the error holds the end of its log.
+    pub async fn stop(&mut self, id: u64, patience: Duration) -> anyhow::Result<()> {
+        let node = self.nodes.get_mut(&id).context("no such node")?;
+        let mut process = node.process.take().context("the node does not run")?;
+        let pid = rustix::process::Pid::from_raw(process.id().cast_signed());
+        let pid = pid.context("the node has no process id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let deadline = Instant::now() + patience;
+        let status = loop {
+            match process.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    let _ = process.kill();
+                    bail!("node {id} does not stop:\n{}", self.log_tail(id));
+                }
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        if !status.success() {
+            bail!("node {id} ends with {status}:\n{}", self.log_tail(id));
+        }
+        Ok(())
+    }
+
     /// Stops or continues a node (SIGSTOP, SIGCONT).
     pub fn pause(&self, id: u64, paused: bool) {
         if let Some(process) = self.nodes.get(&id).and_then(|node| node.process.as_ref()) {
