@@ -26,7 +26,9 @@ images: ## container images from static binaries, with their bills of materials;
 e2e: ## container tests on the Docker engine of this host: faults, rolling restarts, full disks, strangers, Compose files
 	$(CARGO) build --workspace --all-features --bin e2e
 	if docker version > /dev/null 2>&1; then
-	    PROFILE=release $(MAKE) --no-print-directory images
+	    command -v docker-compose > /dev/null || { echo 'docker-compose is missing: apt-get install docker-compose' >&2; exit 69; }
+	    examples/transcode/need-ffmpeg
+	    PROFILE=dev $(MAKE) --no-print-directory images
 	    deploy/worker/image
 	    deploy/compose/election/image
 	    TRANSCODE=$(abspath $(TARGET))/debug/transcode deploy/compose/transcode/image
