@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_operation_fails_while_each_node_is_restarted_in_turn() {
-    let mut cluster = Cluster::start(3).await.unwrap();
+    let mut cluster = Cluster::start("work-queue", 3).await.unwrap();
     let queue = Queue::connect(&cluster.urls().join(",")).unwrap();
     let load = Load::start(queue, 5).unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
