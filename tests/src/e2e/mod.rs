@@ -102,7 +102,7 @@ pub static SCENARIOS: &[Scenario] = &[
         "rolling-restart",
         120,
         rolling::restart,
-        "all nodes are restarted one after the other under load, and no enqueue and no settlement fails at the client"
+        "all nodes are restarted one after the other under load, and no operation fails at the client"
     ),
     scenario!(
         "full-disk",
