@@ -46,7 +46,7 @@ test: ## run every test: 2,000 simulated clusters (5 min), planted bugs, killed 
 	$(TARGET)/debug/simulate --seeds 1000
 	$(TARGET)/debug/simulate --seeds 500 --planted
 	$(TARGET)/debug/simulate --pattern election --seeds 1000
-	$(TARGET)/debug/simulate --pattern election --seeds 500 --planted
+	$(TARGET)/debug/simulate --pattern election --seeds 3000 --planted
 	$(TARGET)/debug/chaos --seed 1 --seconds 45 --kills 8 --pauses 3 --partitions 4
 	$(TARGET)/debug/chaos --pattern election --seed 1 --faults 14
 	$(CARGO) test --workspace --all-features --no-fail-fast

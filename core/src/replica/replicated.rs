@@ -358,6 +358,14 @@ mod tests {
         assert_eq!(value(&state), None);
         let (_, state) = apply(state, 5, header(1), vec![op(5)]).unwrap();
         assert_eq!(value(&state), Some(1));
+        #[cfg(feature = "planted-bugs")]
+        {
+            use crate::planted::plant;
+            plant(Some(Bug::ExpiryCrossesTerm));
+            let planted = apply(Replicated::new(), 5, header(1), vec![op(4)]);
+            plant(None);
+            assert_eq!(value(&planted.unwrap().1), Some(1), "this test sees it");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod leases;
 mod linearizable;
 mod nonsense;
 mod retries;
+mod rounds;
 mod snapshots;
 mod time;
 mod waits;
