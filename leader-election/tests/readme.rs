@@ -1,7 +1,11 @@
 //! Proves that the program in README.md's section on leader election works as it stands there, in memory and
 //! over the API of a cluster.
 #![allow(clippy::unwrap_used, reason = "a test")]
-#![allow(clippy::print_stderr, reason = "the program does it")]
+#![allow(
+    clippy::print_stderr,
+    clippy::redundant_closure,
+    reason = "the program is for readers"
+)]
 
 mod container;
 
