@@ -32,6 +32,7 @@ e2e: ## container tests on the Docker engine of this host: faults, rolling resta
 	    deploy/worker/image
 	    deploy/compose/election/image
 	    TRANSCODE=$(abspath $(TARGET))/debug/transcode deploy/compose/transcode/image
+	    SEARCH=$(abspath $(TARGET))/debug/search deploy/compose/search/image
 	fi
 	$(TARGET)/debug/e2e
 

@@ -57,7 +57,17 @@ impl Server {
                 })?)
             }
         };
-        let hosts = Hosts::new(Admission::new(AdmissionCaps::default()));
+        let admission = Admission::new(AdmissionCaps::default());
+        let hosts = match settings.upstream() {
+            Some(upstream) => Hosts::secured(admission, &upstream)
+                .map_err(|error| Failure::config(error.to_string()))?,
+            None if url.is_secure() => {
+                return Err(Failure::config(
+                    "servers: https:// needs an authority to trust: set QUORATE_SERVERS_CA (--servers-ca)",
+                ));
+            }
+            None => Hosts::new(admission),
+        };
         Ok(Self {
             host: hosts.host(&url, Protocol::Http2),
             url,
@@ -91,12 +101,14 @@ impl Server {
                 .map_err(|_| Failure::usage("--key: it cannot be sent"))?;
             headers.append("quorate-key", value);
         }
+        let path = format!("{}/v1/fanouts/{fanout}/query", self.url.base());
+        let path = path
+            .parse()
+            .map_err(|error| Failure::config(format!("servers: {error}")))?;
         let call = Call {
-            method: Method::POST,
-            path: format!("{}/v1/fanouts/{fanout}/query", self.url.base()).into(),
-            headers,
+            headers: Arc::new(headers),
             body: body.into(),
-            reply_bytes: REPLY_BYTES_MAX,
+            ..Call::new(Method::POST, path, REPLY_BYTES_MAX)
         };
         let reply = tokio::time::timeout(WAIT, self.host.call(&call)).await;
         let reply = reply

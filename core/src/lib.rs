@@ -14,6 +14,7 @@ pub mod clock;
 pub mod codec;
 pub mod error;
 pub mod grpc_status;
+pub mod grpc_timeout;
 pub mod key;
 pub mod lease;
 #[cfg(feature = "replica")]

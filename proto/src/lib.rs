@@ -22,5 +22,11 @@ pub mod election;
 #[path = "gen/quorate.queue.v1.rs"]
 pub mod queue;
 
+/// Scatter/gather: package `quorate.scatter.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
+#[rustfmt::skip]
+#[path = "gen/quorate.scatter.v1.rs"]
+pub mod scatter;
+
 /// The descriptors of all packages, as gRPC reflection serves them.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");

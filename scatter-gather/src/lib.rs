@@ -5,6 +5,8 @@
 
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod application;
 #[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(feature = "client")]

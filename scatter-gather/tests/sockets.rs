@@ -173,7 +173,7 @@ fn line<'a>(answer: &'a Answer, shard: &str) -> (&'a str, Option<&'a str>) {
     let line = answer
         .shards
         .iter()
-        .find(|line| line.shard == shard)
+        .find(|line| *line.shard == *shard)
         .unwrap();
     (&line.outcome, line.reason.as_deref())
 }

@@ -11,6 +11,7 @@ use quorate_core::runtime::settings::ServeFlags;
 use quorate_core::runtime::telemetry::{self, Destination};
 use quorate_core::runtime::{self, Pattern, Service, Settings, Shutdown, Spec, Starting, Status};
 use quorate_leader_election::server as election;
+use quorate_scatter_gather::server as scatter;
 use quorate_work_queue::server as queue;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
@@ -27,12 +28,14 @@ const SERVERS: &str = "QUORATE_SERVERS";
 
 /// Run an application together with its sidecar: start in order, stop in order, end with the application
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   quorate run work-queue --servers http://queue-1:7072,http://queue-2:7072 -- ./application --its-own flags
+  quorate run scatter-gather --upstream http://127.0.0.1:8080 -- ./leaf --port 8080
 
 The sidecar listens first; the application starts when the cluster can be used (or after --wait, whatever the cluster
 does). It finds the sidecar's address in QUORATE_SERVERS and no other QUORATE_ variable: credentials stay with the
-sidecar. SIGTERM, SIGINT and SIGHUP are passed on to it. When it ends the sidecar drains, and this command exits with its
+sidecar. The sidecar of scatter-gather is a gate in front of the application, which then is a leaf and needs no address.
+SIGTERM, SIGINT and SIGHUP are passed on to it. When it ends the sidecar drains, and this command exits with its
 code, or with 128 and the number of the signal that ended it. For two patterns put one command into the other.")]
 pub(crate) struct Run {
     /// The pattern whose sidecar it is
@@ -49,10 +52,11 @@ pub(crate) struct Run {
 }
 
 /// A pattern that has a sidecar.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Fronted {
     LeaderElection,
     WorkQueue,
+    ScatterGather,
 }
 
 impl Fronted {
@@ -60,7 +64,29 @@ impl Fronted {
         match self {
             Self::LeaderElection => Pattern::LeaderElection,
             Self::WorkQueue => Pattern::WorkQueue,
+            Self::ScatterGather => Pattern::ScatterGather,
         }
+    }
+
+    fn version(self) -> &'static str {
+        match self {
+            Self::LeaderElection => election::VERSION,
+            Self::WorkQueue => queue::VERSION,
+            Self::ScatterGather => scatter::VERSION,
+        }
+    }
+
+    async fn sidecar(self, starting: Starting) -> Result<Service, runtime::Failure> {
+        match self {
+            Self::LeaderElection => election::sidecar(starting).await,
+            Self::WorkQueue => queue::sidecar(starting).await,
+            Self::ScatterGather => scatter::gate(starting).await,
+        }
+    }
+
+    /// Whether the application calls its sidecar. A leaf is called by it.
+    fn serves(self) -> bool {
+        self != Self::ScatterGather
     }
 }
 
@@ -183,7 +209,9 @@ impl Run {
                 command.env_remove(name);
             }
         }
-        command.env(SERVERS, url);
+        if self.pattern.serves() {
+            command.env(SERVERS, url);
+        }
         command.spawn().map_err(|error| {
             Failure::usage(format!(
                 "cannot start {}: {error}",
@@ -206,29 +234,15 @@ fn start(pattern: Fronted, settings: Settings) -> Sidecar {
     let (tell, started) = oneshot::channel();
     let order = shutdown.clone();
     let running = tokio::spawn(async move {
-        // Nobody listens to `tell` when it was told to stop meanwhile.
-        match pattern {
-            Fronted::LeaderElection => {
-                let spec = Spec::new(Pattern::LeaderElection, "sidecar", election::VERSION);
-                runtime::run(spec, settings, order, |starting: Starting| async move {
-                    let address = starting.api;
-                    let service: Service = election::sidecar(starting).await?;
-                    let _ = tell.send((address, service.status.clone()));
-                    Ok(service)
-                })
-                .await
-            }
-            Fronted::WorkQueue => {
-                let spec = Spec::new(Pattern::WorkQueue, "sidecar", queue::VERSION);
-                runtime::run(spec, settings, order, |starting: Starting| async move {
-                    let address = starting.api;
-                    let service: Service = queue::sidecar(starting).await?;
-                    let _ = tell.send((address, service.status.clone()));
-                    Ok(service)
-                })
-                .await
-            }
-        }
+        let spec = Spec::new(pattern.pattern(), "sidecar", pattern.version());
+        runtime::run(spec, settings, order, |starting: Starting| async move {
+            let address = starting.api;
+            let service = pattern.sidecar(starting).await?;
+            // Nobody listens when it was told to stop meanwhile.
+            let _ = tell.send((address, service.status.clone()));
+            Ok(service)
+        })
+        .await
     });
     Sidecar {
         shutdown,

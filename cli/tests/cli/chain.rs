@@ -2,6 +2,7 @@
 
 use crate::support::{Dev, quorate, text};
 use quorate_cli::measure::free_ports;
+use quorate_core::runtime::healthcheck;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -120,4 +121,56 @@ fn an_application_that_does_not_stop_is_killed_after_the_grace() {
     )
     .unwrap();
     assert_eq!(wait(child), 128 + 9);
+}
+
+#[test]
+fn a_leaf_runs_behind_its_gate() {
+    // Proves: the gate of `run scatter-gather` stands before the application, which is told no address, and ends with it.
+    // The leaf is a root without definitions: any HTTP service will do.
+    let ports = free_ports(4).unwrap();
+    let address = |port: u16| format!("127.0.0.1:{port}");
+    let (listen, ops) = (address(ports[0]), address(ports[1]));
+    let upstream = format!("http://{}", address(ports[2]));
+    let dir = quorate_cli::measure::temp_dir(None, "quorate-leaf-").unwrap();
+    let script = r#"test -z "$QUORATE_SERVERS" || exit 9
+        "$Q" serve scatter-gather --listen "$LEAF" --ops-listen "$LEAF_OPS" >/dev/null 2>&1 & leaf=$!
+        until [ -e "$DIR/stop" ]; do sleep 0.05; done
+        kill $leaf; wait $leaf
+        exit 5"#;
+    let args = [
+        "run",
+        "scatter-gather",
+        "--listen",
+        &listen,
+        "--ops-listen",
+        &ops,
+        "--upstream",
+        &upstream,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let child = crate::support::command(&args)
+        .env("Q", quorate())
+        .env("DIR", dir.path())
+        .env("LEAF", address(ports[2]))
+        .env("LEAF_OPS", address(ports[3]))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let gate = listen.parse().unwrap();
+        let got = healthcheck::get(gate, "/v1/fanouts", Duration::from_secs(2));
+        if let Ok((200, body)) = &got {
+            assert!(body.contains("\"items\":[]"), "{body}");
+            break;
+        }
+        assert!(Instant::now() < end, "the gate passes nothing on: {got:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::fs::write(dir.path().join("stop"), "").unwrap();
+    assert_eq!(wait(child), 5);
 }

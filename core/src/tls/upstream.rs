@@ -121,6 +121,30 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// Secures a connection to `host` (a name or an address), which must be among the names of the server's
+    /// certificate. `protocols` are offered in this order (ALPN).
+    ///
+    /// # Errors
+    /// A server that cannot prove to be the one named.
+    pub async fn secure(
+        &self,
+        host: &str,
+        stream: TcpStream,
+        protocols: &[&[u8]],
+    ) -> Result<TlsStream<TcpStream>, TlsError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            TlsError::new(format!("{host:?} is neither a host name nor an address"))
+        })?;
+        let mut config = ClientConfig::clone(&self.loaded.get());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .map_err(|error| TlsError::new(format!("no TLS with {host}: {}", cause(&error))))
+    }
+}
+
 impl tower::Service<Uri> for Connector {
     type Response = Secured;
     type Error = TlsError;

@@ -1,16 +1,19 @@
 //! The work queue from Rust, a file for each way of using it, none longer than a screen. Each takes a
 //! [`Queue`], and a queue is the same whether it is reached over the network ([`Queue::connect`]),
-//! lives in this process ([`Queue::embedded`]) or in its memory only ([`Queue::in_memory`]).
+//! lives in this process ([`Queue::embedded`]) or in its memory only ([`Queue::in_memory`]). Beside it, [`scatter`]
+//! asks the shards of a service.
 
 mod batch;
 mod careful;
 mod hello;
 mod many;
+mod scatter;
 
 pub use batch::batch;
 pub use careful::careful;
 pub use hello::hello;
 pub use many::many;
+pub use scatter::scatter;
 
 use quorate_work_queue::queue::Queue;
 use std::path::PathBuf;

@@ -54,11 +54,34 @@ async fn connected_to_a_server() {
     node.shutdown().await;
 }
 
+/// Proves that the scatter adds up what its leaves say, and that it says so when one of them is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scatter_over_leaves() {
+    let leaf = async |value: u64| {
+        let answer = move || async move { axum::Json(serde_json::json!({ "value": value })) };
+        let router = axum::Router::new().fallback(answer);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    };
+    let (east, west) = (leaf(1).await, leaf(41).await);
+    let (nobody, nobody_else) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+    let whole = quickstart::scatter([&east, nobody], [nobody, &west])
+        .await
+        .unwrap();
+    assert_eq!(whole, (r#"{"value":42}"#.to_owned(), true));
+    let partial = quickstart::scatter([&east, nobody], [nobody, nobody_else])
+        .await
+        .unwrap();
+    assert_eq!(partial, (r#"{"value":1}"#.to_owned(), false));
+}
+
 /// Proves that the examples stay as short as the documentation promises.
 #[test]
 fn each_example_has_at_most_25_lines() {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-    for name in ["hello", "careful", "batch", "many"] {
+    for name in ["hello", "careful", "batch", "many", "scatter"] {
         let text = std::fs::read_to_string(format!("{dir}/{name}.rs")).unwrap();
         let mut longest = 0;
         let mut lines = 0;

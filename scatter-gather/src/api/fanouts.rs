@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 }
 
 /// A fan-out.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct View {
     name: String,
     /// Version of its map.
@@ -43,7 +43,7 @@ impl From<&Fanout> for View {
 }
 
 /// All fan-outs. They are few, so they come as one page.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct Page {
     items: Vec<View>,
     next_page_token: Option<String>,
@@ -51,7 +51,7 @@ struct Page {
 
 /// All fan-outs, by name.
 #[utoipa::path(get, path = "/v1/fanouts", tag = "fanouts",
-    responses((status = 200, description = "{\"items\":[…],\"next_page_token\":null}", body = serde_json::Value)))]
+    responses((status = 200, description = "one page", body = Page)))]
 async fn list(State(api): State<Api>) -> axum::Json<Page> {
     let items = api.root.fanouts();
     axum::Json(Page {
@@ -63,7 +63,7 @@ async fn list(State(api): State<Api>) -> axum::Json<Page> {
 /// One fan-out with its definition.
 #[utoipa::path(get, path = "/v1/fanouts/{fanout}", tag = "fanouts", params(("fanout" = String, Path)),
     responses(
-        (status = 200, description = "{\"name\",\"version\",\"origin\",\"definition\"}", body = serde_json::Value),
+        (status = 200, description = "the fan-out", body = View),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn get(
@@ -76,9 +76,9 @@ async fn get(
 
 /// Defines a fan-out or replaces its definition, in this process alone. Doing it twice is doing it once.
 #[utoipa::path(put, path = "/v1/fanouts/{fanout}", tag = "fanouts", params(("fanout" = String, Path)),
-    request_body(content = serde_json::Value, description = "The definition: shards, policy, timeout_ms, hedge, merge, …"),
+    request_body(content = FanoutSpec, description = "The definition"),
     responses(
-        (status = 200, description = "it is in force", body = serde_json::Value),
+        (status = 200, description = "it is in force", body = View),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn put(
@@ -107,7 +107,7 @@ async fn delete(State(api): State<Api>, Path(fanout): Path<String>) -> Result<St
 #[utoipa::path(get, path = "/v1/fanouts/{fanout}/targets", tag = "fanouts",
     params(("fanout" = String, Path)),
     responses(
-        (status = 200, description = "shard by shard, replica by replica", body = serde_json::Value),
+        (status = 200, description = "shard by shard, replica by replica", body = TargetsView),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
     ))]
 async fn targets(

@@ -5,13 +5,18 @@ use crate::gate::{Gate, Load, REPLY_BYTES_MAX, TIMEOUT_DEFAULT};
 use crate::pool::Call;
 use crate::root::Question;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue, TE};
+use http::uri::PathAndQuery;
+use http_body_util::{BodyExt as _, Full};
 use quorate_core::error::Error;
+use quorate_core::grpc_timeout;
 use quorate_core::runtime::extract::Raw;
+use quorate_core::runtime::problem;
 use std::sync::Arc;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -49,15 +54,22 @@ pub fn gate_router(gate: Arc<Gate>, hide_token: bool) -> Result<Router, Error> {
 
 /// How much the leaf has to do, and how much more it gets.
 #[utoipa::path(get, path = "/v1/gate", responses(
-    (status = 200, description = "{\"in_flight\",\"limit\",\"queued\",\"queue_max\",\"refused\",\"expired\"}", body = serde_json::Value)))]
+    (status = 200, description = "the load", body = Load)))]
 async fn load(State(shared): State<Shared>) -> axum::Json<Load> {
     axum::Json(shared.gate.load())
 }
 
 async fn pass(State(shared): State<Shared>, request: Request) -> Response {
-    let mut response = forward(&shared, request)
+    let grpc = problem::is_grpc(request.headers());
+    let mut response = forward(&shared, request, grpc)
         .await
-        .unwrap_or_else(axum::response::IntoResponse::into_response);
+        .unwrap_or_else(|error| {
+            if grpc {
+                tonic::Status::from(error).into_http()
+            } else {
+                error.into_response()
+            }
+        });
     let load = shared.gate.load();
     metrics::gauge!("quorate_gate_limit").set(f64::from(u32::try_from(load.limit).unwrap_or(0)));
     metrics::gauge!("quorate_gate_in_flight")
@@ -73,31 +85,45 @@ async fn pass(State(shared): State<Shared>, request: Request) -> Response {
     response
 }
 
-async fn forward(shared: &Shared, request: Request) -> Result<Response, Error> {
+/// Passes a request on. Of gRPC, streams of requests are read to their end first, and so are answers.
+async fn forward(shared: &Shared, request: Request, grpc: bool) -> Result<Response, Error> {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let given = request.headers().clone();
     let hedge = given.get("quorate-priority").is_some_and(|v| v == "low");
     let Raw(body) = Raw::from_request(request, &()).await?;
     let question = Question::query(body).with_headers(given)?;
-    let within = question.timeout.unwrap_or(TIMEOUT_DEFAULT);
+    let timeout = match question.headers.get(grpc_timeout::GRPC_TIMEOUT) {
+        Some(value) if grpc => value.to_str().ok().and_then(grpc_timeout::parse),
+        _ => None,
+    };
+    let within = timeout.or(question.timeout).unwrap_or(TIMEOUT_DEFAULT);
     let mut headers = HeaderMap::with_capacity(question.headers.len());
     for (name, value) in &question.headers {
-        let deadline = name == "quorate-deadline-ms";
+        let deadline = name == "quorate-deadline-ms" || grpc && name == TE;
         let token = name == AUTHORIZATION && shared.hide_token;
         if (!is_ours(name) || deadline) && !token {
             headers.append(name.clone(), value.clone());
         }
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = format!("{}{path}", shared.gate.url().base());
+    let path: PathAndQuery = path
+        .parse()
+        .map_err(|_| Error::invalid("the path has characters that no path has"))?;
     let call = Call {
-        method,
-        path: format!("{}{path}", shared.gate.url().base()).into(),
-        headers,
+        headers: Arc::new(headers),
         body: question.body,
-        reply_bytes: REPLY_BYTES_MAX,
+        low_priority: hedge,
+        ..Call::new(method, path, REPLY_BYTES_MAX)
     };
-    let reply = shared.gate.call(&call, within, hedge).await?;
-    let mut response = reply.body.into_response();
+    let reply = shared.gate.call(call, within).await?;
+    let mut response = match reply.trailers {
+        None => reply.body.into_response(),
+        Some(trailers) => {
+            let body = Full::new(reply.body).with_trailers(std::future::ready(Some(Ok(trailers))));
+            Response::new(Body::new(body))
+        }
+    };
     response.headers_mut().clear();
     *response.status_mut() = reply.status;
     for (name, value) in &reply.headers {

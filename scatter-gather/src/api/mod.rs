@@ -1,11 +1,13 @@
-//! REST over a [`Root`] or a [`Gate`](crate::gate::Gate), for one port.
+//! REST and gRPC over a [`Root`], or what a [`Gate`](crate::gate::Gate) lets through, for one port.
 //!
 //! Definitions and queries have routes of their own; every other path is looked up among the routes that
 //! fan-outs define, so that clients need not know that anything is scattered.
 
 mod fanouts;
 mod gate;
+pub mod grpc;
 mod query;
+pub(crate) mod schema;
 
 pub use gate::gate_router;
 
@@ -59,7 +61,8 @@ impl Api {
             .route("/openapi.json", get(describe))
             .route("/", any(query::route))
             .route("/{*path}", any(query::route))
-            .with_state(self.clone()))
+            .with_state(self.clone())
+            .merge(grpc::router(self)?))
     }
 }
 

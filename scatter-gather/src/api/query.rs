@@ -1,7 +1,7 @@
 //! Asking: `POST /v1/fanouts/{f}/query`, and every path that a fan-out has as a route.
 
 use super::Api;
-use crate::root::{Answer, ENVELOPE, Fanout, Question, Source};
+use crate::root::{Answer, ENVELOPE, Envelope, Fanout, Question, Source};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -25,10 +25,22 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// `Quorate-Explain: 1` call by call. `Quorate-Key` and `Quorate-Range` ask only the shards concerned,
 /// `Quorate-Deadline-Ms` is what the caller has left.
 #[utoipa::path(post, path = "/v1/fanouts/{fanout}/query", tag = "query",
-    params(("fanout" = String, Path)),
+    params(
+        ("fanout" = String, Path),
+        ("quorate-key" = Option<String>, Header, description = "only the shard of this key, with other characters as %XX; may come several times"),
+        ("quorate-range" = Option<String>, Header, description = "FROM,TO: only the shards that have keys in this range"),
+        ("quorate-deadline-ms" = Option<u64>, Header, description = "what the caller has left"),
+        ("quorate-explain" = Option<u8>, Header, description = "1: the envelope tells call by call how the answer came about"),
+    ),
     request_body(content = Vec<u8>, description = "goes to the shards as it is", content_type = "*/*"),
     responses(
-        (status = 200, description = "the merged body, complete or partial as the headers say"),
+        (status = 200, description = "the merged body, complete or partial as the headers say; with its account if that is accepted",
+            content((Vec<u8> = "*/*"), (Envelope = "application/vnd.quorate.answer+json")),
+            headers(
+                ("quorate-complete" = bool, description = "every planned shard was merged whole"),
+                ("quorate-shards" = String, description = "planned=…;merged=…;failed=…;timed_out=…;skipped=…;unneeded=…"),
+                ("quorate-map-version" = u64, description = "version of the map of shards"),
+            )),
         (status = "4XX", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "too much is under way; nothing was sent", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "too few shards answered", body = Problem, content_type = "application/problem+json"),

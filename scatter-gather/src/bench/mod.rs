@@ -1,8 +1,17 @@
-//! What scattering costs over real sockets, beside the loop one would write by hand. For
-//! `quorate bench scatter`.
+//! What scattering costs and does over real sockets. For `quorate bench scatter`.
 
+mod cancels;
 mod leaves;
+mod lengths;
+mod memory;
 mod overhead;
+mod overload;
+mod tail;
+mod wheel;
 
-pub use leaves::Leaves;
+pub use cancels::{Cancels, cancels};
+pub use leaves::{Leaves, Manner};
+pub use memory::{Memory, memory};
 pub use overhead::{Overhead, Pair, overhead};
+pub use overload::{UnderLoad, overload};
+pub use tail::{Hung, Load, head_to_head, hung, tail_at_scale};

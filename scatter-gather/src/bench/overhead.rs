@@ -1,14 +1,14 @@
 //! One fan-out, and the same calls joined by hand, in turn: same process, same thread, same
 //! connections.
 
-use super::leaves::{Leaves, REPLY_BYTES};
+use super::leaves::{Leaves, Manner, REPLY_BYTES};
+use super::lengths::Lengths;
 use crate::definition::{HedgeSpec, LimitsSpec};
-use crate::merge::{Bounds, MergeFailure, Merged, Merger, Merging, Piece, Refusal};
 use crate::pool::{Call, Host, LeafUrl, Protocol};
 use crate::scatter::Scatter;
 use bytes::Bytes;
-use futures::future::{BoxFuture, join_all};
-use http::{HeaderMap, Method};
+use futures::future::join_all;
+use http::Method;
 use quorate_core::error::{Code, Error};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -50,43 +50,13 @@ pub struct Overhead {
     pub cpu_us: Pair,
 }
 
-/// Adds up lengths, which costs next to nothing.
-struct Lengths;
-
-struct Sum(usize);
-
-impl Merger for Lengths {
-    fn init(&self, _: Bounds) -> Box<dyn Merging> {
-        Box::new(Sum(0))
-    }
-}
-
-impl Merging for Sum {
-    fn push(&mut self, piece: Piece) -> Result<(), Refusal> {
-        self.0 += piece.body.len();
-        Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        0
-    }
-
-    fn partial(self: Box<Self>) -> Result<Merged, MergeFailure> {
-        Ok(Merged::json(self.0.to_string()))
-    }
-
-    fn finish(self: Box<Self>, _: Duration) -> BoxFuture<'static, Result<Merged, MergeFailure>> {
-        Box::pin(async move { self.partial() })
-    }
-}
-
 /// Measures, on a runtime of this thread alone.
 ///
 /// # Errors
 /// When the leaves cannot be started or do not answer.
 pub fn overhead(leaves: usize, pairs: u32) -> Result<Overhead, Error> {
     let internal = |error: std::io::Error| Error::new(Code::Internal, error.to_string());
-    let servers = Leaves::start(SERVERS.min(leaves)).map_err(internal)?;
+    let servers = Leaves::start(SERVERS.min(leaves), Manner::AtOnce).map_err(internal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -113,13 +83,7 @@ async fn measure(servers: &Leaves, leaves: usize, pairs: u32) -> Result<Overhead
     let mut calls = Vec::with_capacity(leaves);
     for url in &urls {
         let url = LeafUrl::parse(url).map_err(|error| Error::invalid(error.to_string()))?;
-        let call = Call {
-            method: Method::POST,
-            path: url.base().into(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            reply_bytes: 1 << 20,
-        };
+        let call = Call::new(Method::POST, url.path(), 1 << 20);
         // The connections are those of the scatter.
         calls.push((scatter.hosts().host(&url, Protocol::Http2), call));
     }

@@ -1,9 +1,9 @@
 //! What a definition must be before it is used.
 
-use super::{FanoutSpec, LeafKind, ShardSpec, Template};
+use super::{FanoutSpec, LeafKind, Named, ShardSpec, Template};
 use crate::gather::{HedgePolicy, Plan, ReplicaSet, Share};
 use crate::merge::MergeSpec;
-use crate::pool::LeafUrl;
+use crate::pool::{LeafUrl, Protocol};
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Uri};
 use quorate_core::error::Error;
@@ -56,7 +56,7 @@ impl FanoutSpec {
             return refuse("partial_status", "use 200, 206 or 504");
         }
         if self.leaves == LeafKind::Grpc {
-            return refuse("leaves", "grpc is not built yet: use \"http\" or \"nodes\"");
+            self.check_grpc()?;
         }
         if self.leaves == LeafKind::Nodes && self.hedge.is_some() {
             return refuse(
@@ -179,9 +179,44 @@ impl FanoutSpec {
         self.merge
             .check()
             .map_err(|error| Error::invalid(format!("merge.{error}")))?;
-        if let MergeSpec::Http(options) = &self.merge {
-            LeafUrl::parse(&options.url)
-                .map_err(|error| Error::invalid(format!("merge.http: {error}")))?;
+        let (name, options) = match &self.merge {
+            MergeSpec::Http(options) => ("http", options),
+            MergeSpec::Grpc(options) => ("grpc", options),
+            _ => return Ok(()),
+        };
+        let url = LeafUrl::parse(&options.url)
+            .map_err(|error| Error::invalid(format!("merge.{name}: {error}")))?;
+        if name == "grpc" && !url.base().is_empty() {
+            return refuse("merge.grpc", "it has no path: write http://host:port");
+        }
+        Ok(())
+    }
+
+    /// Whether anything is to be called over TLS.
+    pub(crate) fn is_secured(&self) -> bool {
+        let replicas = self.shards.iter().flat_map(|shard| &shard.replicas);
+        let merge = match &self.merge {
+            MergeSpec::Http(options) | MergeSpec::Grpc(options) => Some(&options.url),
+            _ => None,
+        };
+        replicas.chain(merge).any(|url| url.contains("https://"))
+    }
+
+    /// Leaves of gRPC have one method, which is found at the root of their address.
+    fn check_grpc(&self) -> Result<(), Error> {
+        if self.protocol == Protocol::Http1 {
+            return refuse("protocol", "gRPC needs HTTP/2: leave it out");
+        }
+        for (i, shard) in self.shards.iter().enumerate() {
+            for replica in &shard.replicas {
+                let named = Named::parse(replica);
+                if named.is_ok_and(|named| !named.url.base().is_empty()) {
+                    return refuse(
+                        &format!("shards[{i}].replicas"),
+                        format!("{replica}: a leaf of gRPC has no path, write http://host:port"),
+                    );
+                }
+            }
         }
         Ok(())
     }
@@ -288,14 +323,8 @@ impl FanoutSpec {
                 return refuse(field, "use 1 byte to 64 GiB");
             }
         }
-        if (limits.calls as usize) < self.shards.len() {
-            return refuse(
-                "limits.calls",
-                format!(
-                    "a request to {} shards needs as many calls",
-                    self.shards.len()
-                ),
-            );
+        if limits.calls == 0 {
+            return refuse("limits.calls", "use 1 or more");
         }
         Ok(())
     }
@@ -393,17 +422,10 @@ fn check_replicas(i: usize, shard: &ShardSpec) -> Result<(), Error> {
     }
     let mut seen = BTreeSet::new();
     for replica in &shard.replicas {
-        if let Some(rest) = replica.strip_prefix("srv+") {
-            let _ = rest;
-            return refuse(
-                &field,
-                "SRV records are not built yet: use dns+http://name:port",
-            );
-        }
-        let url = replica.strip_prefix("dns+").unwrap_or(replica);
-        let url =
-            LeafUrl::parse(url).map_err(|error| Error::invalid(format!("{field}: {error}")))?;
-        if !seen.insert((replica.starts_with("dns+"), url.clone())) {
+        let named =
+            Named::parse(replica).map_err(|error| Error::invalid(format!("{field}: {error}")))?;
+        let url = &named.url;
+        if !seen.insert((named.how, url.clone())) {
             return refuse(
                 &field,
                 format!("{url} is there twice: one call must not count as two replicas"),

@@ -8,6 +8,7 @@
 mod check;
 mod file;
 mod keys;
+mod named;
 mod policy;
 mod template;
 
@@ -19,6 +20,7 @@ pub use check::{ATTEMPTS_MAX, SHARDS_MAX, TIMEOUT_MS_MAX, is_safe};
 pub(crate) use file::FANOUTS_MAX;
 pub use file::{FileError, Loaded, load};
 pub use keys::{KeyError, Keys, rendezvous};
+pub(crate) use named::{Found, Named};
 pub use policy::{PolicyOptions, PolicySpec};
 pub use template::{Template, TemplateError, Values};
 
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A fan-out as it is written.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FanoutSpec {
@@ -41,6 +44,7 @@ pub struct FanoutSpec {
     pub shards: Vec<ShardSpec>,
     /// When an answer is good enough.
     #[serde(default)]
+    #[cfg_attr(feature = "server", schema(value_type = crate::api::schema::Policy))]
     pub policy: PolicySpec,
     /// How long a request may take, in milliseconds, the answer included.
     #[serde(default = "defaults::timeout_ms")]
@@ -61,6 +65,7 @@ pub struct FanoutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotent: Option<bool>,
     /// How answers become one.
+    #[cfg_attr(feature = "server", schema(value_type = crate::api::schema::Merge))]
     pub merge: MergeSpec,
     /// Ask one or two shards first, and the rest only if they live through it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,13 +117,14 @@ impl FanoutSpec {
 }
 
 /// A shard.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardSpec {
     /// Its name in answers, unique.
     pub id: String,
     /// Where it can be asked: `http://host:port/base`, or `dns+http://name:port/base` for all addresses
-    /// of a name.
+    /// of a name, or `srv+http://_leaf._tcp.name/base` for all its services.
     pub replicas: Vec<String>,
     /// The keys it has: from the first, up to but without the second; `""` is the beginning or the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +135,7 @@ pub struct ShardSpec {
 }
 
 /// Hedging.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HedgeSpec {
@@ -180,6 +187,7 @@ impl HedgeSpec {
 }
 
 /// Retries.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySpec {
@@ -202,6 +210,7 @@ impl Default for RetrySpec {
 }
 
 /// The canary.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CanarySpec {
@@ -216,6 +225,7 @@ pub struct CanarySpec {
 
 /// What leaves are sent. Texts may have `${shard}`, `${from}`, `${to}` (the shard's range), `${body}`
 /// and `${query}` (of the request) in them, and `$$` for a dollar.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestSpec {
@@ -239,6 +249,7 @@ pub struct RequestSpec {
 }
 
 /// A path that is scattered.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteSpec {
@@ -250,6 +261,7 @@ pub struct RouteSpec {
 }
 
 /// What is behind the replicas' addresses.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeafKind {
@@ -258,11 +270,12 @@ pub enum LeafKind {
     Http,
     /// Roots like this one, each with a fan-out of its own behind the URL of its query.
     Nodes,
-    /// Services of gRPC. Not built yet, and refused.
+    /// Services of gRPC: `quorate.scatter.v1.Leaf`.
     Grpc,
 }
 
 /// Bounds of one request.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsSpec {
@@ -274,7 +287,7 @@ pub struct LimitsSpec {
     pub request_bytes: u64,
     /// What the merger keeps.
     pub merge_bytes: u64,
-    /// Calls of one request at once.
+    /// Calls of one request at once; further shards wait for their turn.
     pub calls: u32,
 }
 

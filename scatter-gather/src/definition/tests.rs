@@ -82,8 +82,8 @@ fn bad_definitions() {
             Box::new(|d| d["shards"][0]["replicas"][1] = json!("http://127.0.0.1:8080/")),
         ),
         (
-            "TLS",
-            Box::new(|d| d["shards"][0]["replicas"][0] = json!("https://leaf")),
+            "is no http:// or https:// URL",
+            Box::new(|d| d["shards"][0]["replicas"][0] = json!("ftp://leaf")),
         ),
         (
             "link-local",
@@ -94,8 +94,8 @@ fn bad_definitions() {
             Box::new(|d| d["shards"][0]["replicas"][0] = json!("http://metadata.google.internal")),
         ),
         (
-            "SRV",
-            Box::new(|d| d["shards"][0]["replicas"][0] = json!("srv+http://leaf")),
+            "names a port, which SRV records do",
+            Box::new(|d| d["shards"][0]["replicas"][0] = json!("srv+http://leaf:80")),
         ),
         (
             "shards[1].range: it is missing",
@@ -234,7 +234,7 @@ fn bad_definitions() {
         ),
         (
             "limits.calls",
-            Box::new(|d| d["limits"] = json!({"calls": 1})),
+            Box::new(|d| d["limits"] = json!({"calls": 0})),
         ),
         (
             "limits.merge_bytes",

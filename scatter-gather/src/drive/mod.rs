@@ -17,6 +17,7 @@ use flight::{Landed, Tower, fly};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use quorate_core::clock::monotonic;
+use quorate_core::types::Mono;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -43,6 +44,8 @@ pub struct Order {
     pub replica: Replica,
     /// What it is for; hedges are marked as of low priority on the wire.
     pub kind: Kind,
+    /// When it is sent.
+    pub sent: Mono,
     /// What the leaf is told it has left.
     pub remaining: Duration,
 }
@@ -85,7 +88,7 @@ pub trait Shell {
     ) -> Option<Choice>;
 
     /// Reads how a call ended.
-    fn landed(&mut self, order: &Order, raw: Self::Raw) -> Ended<Self::Staged>;
+    fn landed(&mut self, now: Mono, order: &Order, raw: Self::Raw) -> Ended<Self::Staged>;
 
     /// Hands an answer to the merger. On a refusal the merger is as it was before.
     ///
@@ -94,8 +97,8 @@ pub trait Shell {
     fn merge(&mut self, order: &Order, staged: Self::Staged) -> Result<(), Reason>;
 
     /// A call is called off: its future is dropped.
-    fn cancelled(&mut self, order: &Order) {
-        let _ = order;
+    fn cancelled(&mut self, now: Mono, order: &Order) {
+        let _ = (now, order);
     }
 }
 
@@ -128,25 +131,26 @@ where
     };
     let mut flights = FuturesUnordered::new();
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
-    let mut input = Input::Start;
+    let (mut now, mut input) = (monotonic(), Input::Start);
     loop {
         let tower = request.tower.clone();
-        let outcome = request.step(input, shell, timer.as_mut(), |shell, order| {
+        let outcome = request.step(now, input, shell, timer.as_mut(), |shell, order| {
             let call = send(shell, order);
             flights.push(fly(order.attempt, tower.clone(), call));
         });
         if let Some(outcome) = outcome {
             return Ok(outcome);
         }
-        input = loop {
+        (now, input) = loop {
             tokio::select! {
                 biased;
                 Some(landed) = flights.next() => {
-                    if let Some(input) = request.landed(landed, shell) {
-                        break input;
+                    let now = monotonic();
+                    if let Some(input) = request.landed(now, landed, shell) {
+                        break (now, input);
                     }
                 }
-                () = timer.as_mut() => break Input::Timer,
+                () = timer.as_mut() => break (monotonic(), Input::Timer),
             }
         };
     }
@@ -165,11 +169,11 @@ struct Request<'a, S: Shell> {
 
 impl<S: Shell> Request<'_, S> {
     /// What a call's end means to the engine; nothing if it was called off.
-    fn landed(&mut self, landed: Landed<S::Raw>, shell: &mut S) -> Option<Input> {
+    fn landed(&mut self, now: Mono, landed: Landed<S::Raw>, shell: &mut S) -> Option<Input> {
         let attempt = landed.attempt;
         let raw = landed.result?;
         let order = self.order(attempt)?;
-        Some(match shell.landed(&order, raw) {
+        Some(match shell.landed(now, &order, raw) {
             Ended::Reply {
                 staged,
                 bytes,
@@ -200,12 +204,12 @@ impl<S: Shell> Request<'_, S> {
     /// Steps the engine and carries out what it wants, until it wants nothing more.
     fn step(
         &mut self,
+        now: Mono,
         input: Input,
         shell: &mut S,
         mut timer: Pin<&mut Sleep>,
         mut send: impl FnMut(&mut S, Order),
     ) -> Option<Outcome> {
-        let now = monotonic();
         let mut out = std::mem::take(&mut self.out);
         self.gather.step(now, input, self.budgets, &mut out);
         let mut next = 0;
@@ -240,6 +244,7 @@ impl<S: Shell> Request<'_, S> {
                         shard,
                         replica,
                         kind,
+                        sent: now,
                         remaining,
                     };
                     let rows = self.orders.len().max(attempt.index() + 1);
@@ -251,7 +256,7 @@ impl<S: Shell> Request<'_, S> {
                 Output::Cancel { attempt, .. } => {
                     self.tower.call_off(attempt);
                     if let Some(order) = self.orders[attempt.index()].take() {
-                        shell.cancelled(&order);
+                        shell.cancelled(now, &order);
                     }
                     None
                 }

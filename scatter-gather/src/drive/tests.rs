@@ -43,11 +43,11 @@ impl Shell for Sum {
         Ok(())
     }
 
-    fn landed(&mut self, _: &Order, raw: Self::Raw) -> Ended<u64> {
+    fn landed(&mut self, _: Mono, _: &Order, raw: Self::Raw) -> Ended<u64> {
         raw
     }
 
-    fn cancelled(&mut self, _: &Order) {
+    fn cancelled(&mut self, _: Mono, _: &Order) {
         self.cancelled += 1;
     }
 }

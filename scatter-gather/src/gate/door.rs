@@ -13,11 +13,12 @@ use tokio::time::Instant;
 pub enum Refused {
     /// Too many wait already.
     Full,
-    /// Its deadline passed while it waited.
+    /// Its deadline passed before its turn came.
     Expired,
 }
 
 /// How much there is to do.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Load {
     /// With the leaf.
@@ -93,6 +94,10 @@ impl Door {
     pub async fn enter(self: &Arc<Self>, deadline: Instant, hedge: bool) -> Result<Pass, Refused> {
         let turn = {
             let mut inside = self.lock();
+            if deadline <= Instant::now() {
+                inside.expired += 1;
+                return Err(Refused::Expired);
+            }
             if inside.in_flight < inside.limit.get() && inside.queue.is_empty() {
                 inside.in_flight += 1;
                 return Ok(self.pass());

@@ -40,7 +40,11 @@ pub struct Gate {
 impl Gate {
     /// In front of the leaf at this URL.
     pub fn new(url: LeafUrl) -> Self {
-        let hosts = Hosts::new(Admission::new(AdmissionCaps::default()));
+        Self::over(&Hosts::new(Admission::new(AdmissionCaps::default())), url)
+    }
+
+    /// The same over these connections.
+    pub fn over(hosts: &Arc<Hosts>, url: LeafUrl) -> Self {
         Self {
             host: hosts.host(&url, Protocol::Auto),
             url,
@@ -58,10 +62,11 @@ impl Gate {
         self.door.load()
     }
 
-    /// Passes a call on when its turn comes, within its time. `hedge` calls do not wait.
-    pub async fn call(&self, call: &Call, within: Duration, hedge: bool) -> Result<Reply, Error> {
+    /// Passes a call on when its turn comes, within its time: the leaf is told what is left of it. Hedges
+    /// do not wait.
+    pub async fn call(&self, call: Call, within: Duration) -> Result<Reply, Error> {
         let deadline = tokio::time::Instant::now() + within;
-        let mut pass = match self.door.enter(deadline, hedge).await {
+        let mut pass = match self.door.enter(deadline, call.low_priority).await {
             Ok(pass) => pass,
             Err(Refused::Full) => {
                 let told =
@@ -71,12 +76,13 @@ impl Gate {
             Err(Refused::Expired) => {
                 return Err(Error::new(
                     Code::DeadlineExceeded,
-                    "its time passed while it waited; it was not passed on",
+                    "its time passed before its turn came; it was not passed on",
                 ));
             }
         };
         let begin = monotonic();
-        let outcome = tokio::time::timeout_at(deadline, self.host.call(call)).await;
+        let call = call.within(deadline.saturating_duration_since(tokio::time::Instant::now()));
+        let outcome = tokio::time::timeout_at(deadline, self.host.call(&call)).await;
         let took = monotonic().since(begin);
         match outcome {
             Err(_) => {

@@ -47,8 +47,9 @@ impl ShardPlan {
 /// What one request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// Calls in flight at once. A plan with more shards is refused before anything is sent; hedges
-    /// and retries wait for no room, they are not sent.
+    /// Calls in flight at once. Further shards wait until one of those before them is through, so that
+    /// large answers come in waves that memory can hold; hedges and retries wait for no room, they are
+    /// not sent.
     pub calls: u32,
     /// Bytes of one leaf's body.
     pub reply_bytes: u64,
@@ -85,7 +86,7 @@ pub struct Canary {
 pub struct Plan {
     /// The map it was made from.
     pub map: MapId,
-    /// The shards, in the map's order. At least one, at most [`Caps::calls`].
+    /// The shards, in the map's order. At least one.
     pub shards: Arc<[ShardPlan]>,
     /// When it ends.
     pub policy: Policy,
@@ -113,16 +114,9 @@ pub enum PlanError {
     /// There is nothing to ask.
     #[error("the plan has no shards: define at least one")]
     NoShards,
-    /// More shards than calls may be in flight.
-    #[error(
-        "{shards} shards are more than the {calls} calls a request may have in flight: raise the limit or ask fewer shards"
-    )]
-    TooManyShards {
-        /// Shards of the plan.
-        shards: usize,
-        /// The cap.
-        calls: u32,
-    },
+    /// No call may be made.
+    #[error("a request may have no call in flight: allow one or more")]
+    NoCalls,
     /// More replicas than a set can hold.
     #[error(
         "shard {shard} has {replicas} replicas, the most is {}: leave some out",
@@ -195,11 +189,8 @@ impl Plan {
         if shards == 0 {
             return Err(PlanError::NoShards);
         }
-        if shards > self.caps.calls as usize {
-            return Err(PlanError::TooManyShards {
-                shards,
-                calls: self.caps.calls,
-            });
+        if self.caps.calls == 0 {
+            return Err(PlanError::NoCalls);
         }
         for (shard, plan) in self.shards.iter().enumerate() {
             if plan.replicas > ReplicaSet::REPLICAS_MAX {

@@ -7,6 +7,7 @@
 //! both kinds.
 
 use quorate_core::types::Mono;
+use std::ops::Range;
 use std::time::Duration;
 
 // 32 buckets an octave of microseconds: a bucket is at most 3.1 % wide.
@@ -30,6 +31,8 @@ struct Half {
     ended: Box<[u32]>,
     censored: Box<[u32]>,
     count: u64,
+    /// Buckets outside of this are empty.
+    used: Range<usize>,
 }
 
 impl Half {
@@ -38,15 +41,31 @@ impl Half {
             ended: vec![0; BUCKETS].into_boxed_slice(),
             censored: vec![0; BUCKETS].into_boxed_slice(),
             count: 0,
+            used: 0..0,
         }
     }
 
     fn clear(&mut self) {
-        if self.count > 0 {
-            self.ended.fill(0);
-            self.censored.fill(0);
-            self.count = 0;
-        }
+        let used = std::mem::replace(&mut self.used, 0..0);
+        self.ended[used.clone()].fill(0);
+        self.censored[used].fill(0);
+        self.count = 0;
+    }
+
+    /// One more in a bucket.
+    fn add(&mut self, bucket: usize, censored: bool) {
+        let cells = if censored {
+            &mut self.censored
+        } else {
+            &mut self.ended
+        };
+        cells[bucket] = cells[bucket].saturating_add(1);
+        self.count += 1;
+        self.used = if self.used.is_empty() {
+            bucket..bucket + 1
+        } else {
+            self.used.start.min(bucket)..self.used.end.max(bucket + 1)
+        };
     }
 }
 
@@ -69,17 +88,13 @@ impl Sketch {
     /// An answer took this long.
     pub fn record(&mut self, took: Duration, now: Mono) {
         self.turn(now);
-        let slot = &mut self.now.ended[bucket(took)];
-        *slot = slot.saturating_add(1);
-        self.now.count += 1;
+        self.now.add(bucket(took), false);
     }
 
     /// An attempt was given up after this long; its answer would have taken longer.
     pub fn record_censored(&mut self, lasted: Duration, now: Mono) {
         self.turn(now);
-        let slot = &mut self.now.censored[bucket(lasted)];
-        *slot = slot.saturating_add(1);
-        self.now.count += 1;
+        self.now.add(bucket(lasted), true);
     }
 
     /// Observations in the window.
@@ -92,22 +107,29 @@ impl Sketch {
     /// threshold at all nothing would be hedged just where much is, and one that is too high lets
     /// slower answers come and corrects itself. `None` when too little is known.
     pub fn quantile(&self, quantile: super::Share) -> Option<Duration> {
+        self.quantiles([quantile])[0]
+    }
+
+    /// The same for several shares at once.
+    pub fn quantiles<const N: usize>(&self, shares: [super::Share; N]) -> [Option<Duration>; N] {
+        let mut found = [None; N];
         let total = self.count();
         if total < Self::COUNT_MIN {
-            return None;
+            return found;
         }
-        let survive = 1.0 - quantile.fraction();
         #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let mut at_risk = total as f64;
         let mut surviving = 1.0_f64;
         let mut longest = None;
-        for i in 0..BUCKETS {
+        for i in self.used() {
             let ended = f64::from(self.now.ended[i]) + f64::from(self.before.ended[i]);
             if ended > 0.0 {
                 surviving *= 1.0 - ended / at_risk;
-                // A hair of rounding must not push a quantile into the next bucket.
-                if surviving <= survive + 1e-12 {
-                    return Some(upper(i));
+                for (found, share) in found.iter_mut().zip(shares) {
+                    // A hair of rounding must not push a quantile into the next bucket.
+                    if found.is_none() && surviving <= 1.0 - share.fraction() + 1e-12 {
+                        *found = Some(upper(i));
+                    }
                 }
             }
             // Censored within a bucket counts as censored at its end.
@@ -120,7 +142,18 @@ impl Sketch {
                 break;
             }
         }
-        longest.map(upper)
+        found.map(|found| found.or(longest.map(upper)))
+    }
+
+    fn used(&self) -> Range<usize> {
+        let (a, b) = (&self.now.used, &self.before.used);
+        if a.is_empty() {
+            return b.clone();
+        }
+        if b.is_empty() {
+            return a.clone();
+        }
+        a.start.min(b.start)..a.end.max(b.end)
     }
 
     fn turn(&mut self, now: Mono) {

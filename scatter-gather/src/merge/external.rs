@@ -8,7 +8,8 @@
 //! {"shard":"1","status":200,"content_type":"text/plain","body_base64":"aGVsbG8="}
 //! ```
 //!
-//! What it answers with a success is the result. The call is made once; only a merger that is declared
+//! Over gRPC the same answers are messages of a stream (`quorate.scatter.v1.Merge`). What it answers with a success is
+//! the result. The call is made once; only a merger that is declared
 //! pure is called again after a failure.
 
 use super::{Bounds, MergeFailure, Merged, Merger, Merging, Piece, Refusal, json};
@@ -23,15 +24,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Content type of what is sent.
+/// Content type of lines.
 pub const NDJSON: &str = "application/x-ndjson";
 
 /// Makes the call. Implemented by the pool of connections, and by tests.
 pub trait MergeCall: Send + Sync + 'static {
-    /// Sends the lines and gives the answer, within the time given.
+    /// An answer as it is sent: a line of JSON, unless the container speaks something else.
+    ///
+    /// # Errors
+    /// An answer that cannot be written so.
+    fn encode(&self, piece: &Piece) -> Result<Bytes, Refusal> {
+        line(piece)
+    }
+
+    /// Sends the encoded answers, one after the other, and gives the result, within the time given.
     fn merge(
         &self,
-        lines: Bytes,
+        pieces: Bytes,
         within: Duration,
     ) -> BoxFuture<'static, Result<Merged, MergeFailure>>;
 }
@@ -132,7 +141,7 @@ impl Staging {
 
 impl Merging for Staging {
     fn push(&mut self, piece: Piece) -> Result<(), Refusal> {
-        let line = line(&piece)?;
+        let line = self.external.call.encode(&piece)?;
         if self.bytes + line.len() > self.bounds.merge_bytes {
             return Err(Refusal::no_room(self.bounds.merge_bytes));
         }

@@ -4,6 +4,7 @@
 //! reach what only the container can reach: link-local addresses, where clouds keep their metadata and
 //! credentials, are refused when a definition is read and again after each resolution of a name.
 
+use http::uri::PathAndQuery;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -20,9 +21,10 @@ const METADATA_NAMES: &[&str] = &[
     "instance-data.ec2.internal",
 ];
 
-/// `http://host:port/base`, checked.
+/// `http://host:port/base` or `https://…`, checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeafUrl {
+    tls: bool,
     host: Arc<str>,
     port: u16,
     /// Empty, or beginning with a slash.
@@ -55,12 +57,12 @@ impl LeafUrl {
         if text.len() > BYTES_MAX {
             return refuse("is longer than 2048 bytes");
         }
-        let Some(rest) = text.strip_prefix("http://") else {
-            return refuse(if text.starts_with("https://") {
-                "asks for TLS, which leaves are not called with yet: write http://host:port/path"
-            } else {
-                "is no http:// URL: write http://host:port/path"
-            });
+        let (rest, tls) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (rest, false),
+            (None, Some(rest)) => (rest, true),
+            (None, None) => {
+                return refuse("is no http:// or https:// URL: write http://host:port/path");
+            }
         };
         let (authority, path) = match rest.find(['/', '?', '#']) {
             Some(end) => rest.split_at(end),
@@ -72,7 +74,7 @@ impl LeafUrl {
         if path.contains(['?', '#']) {
             return refuse("has a query or a fragment: put queries into request.path");
         }
-        if !path.is_empty() && path.parse::<http::uri::PathAndQuery>().is_err() {
+        if !path.is_empty() && path.parse::<PathAndQuery>().is_err() {
             return refuse("has characters that a path cannot have: escape them as %XX");
         }
         let Ok(parsed) = authority.parse::<http::uri::Authority>() else {
@@ -80,7 +82,7 @@ impl LeafUrl {
         };
         let after_host = authority.rsplit(']').next().unwrap_or_default();
         let port = match after_host.rsplit_once(':') {
-            None => Some(80),
+            None => Some(if tls { 443 } else { 80 }),
             Some((_, digits)) => digits.parse::<u16>().ok().filter(|port| *port > 0),
         };
         let Some(port) = port else {
@@ -95,10 +97,16 @@ impl LeafUrl {
             return refuse(why);
         }
         Ok(Self {
+            tls,
             host: host.into(),
             port,
             path: path.trim_end_matches('/').into(),
         })
+    }
+
+    /// It is called over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.tls
     }
 
     /// The host's name or address, without brackets.
@@ -116,6 +124,18 @@ impl LeafUrl {
         &self.path
     }
 
+    /// The same as the path of a request: `/` if it is empty.
+    pub fn path(&self) -> PathAndQuery {
+        let path = if self.path.is_empty() {
+            "/"
+        } else {
+            &self.path
+        };
+        // It was read as one when the URL was.
+        path.parse()
+            .unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    }
+
     /// `host:port`, with brackets where needed.
     pub fn authority(&self) -> String {
         if self.host.contains(':') {
@@ -129,6 +149,7 @@ impl LeafUrl {
     #[must_use]
     pub fn at(&self, host: &str, port: u16) -> Self {
         Self {
+            tls: self.tls,
             host: host.into(),
             port,
             path: Arc::clone(&self.path),
@@ -138,7 +159,8 @@ impl LeafUrl {
 
 impl fmt::Display for LeafUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -216,6 +238,8 @@ mod tests {
             ("http://Leaf", "http://leaf:80"),
             ("http://[::1]:9/x", "http://[::1]:9/x"),
             ("http://10.1.2.3:1", "http://10.1.2.3:1"),
+            ("https://leaf/x", "https://leaf:443/x"),
+            ("https://leaf:8443", "https://leaf:8443"),
         ] {
             assert_eq!(LeafUrl::parse(text).unwrap().to_string(), want);
         }
@@ -227,7 +251,8 @@ mod tests {
         for bad in [
             "",
             "leaf:80",
-            "https://leaf/",
+            "https://",
+            "https://169.254.169.254/",
             "ftp://leaf/",
             "http://",
             "http://:80",

@@ -4,24 +4,82 @@ use super::admission::{Admission, Held};
 use crate::gather::Reason;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use quorate_core::grpc_timeout;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// What is sent.
+/// What is sent. Cloning one copies no text.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The method.
     pub method: Method,
-    /// Path and query at the target, beginning with a slash.
-    pub path: Arc<str>,
-    /// Headers, without `Host` and `Content-Length`.
-    pub headers: HeaderMap,
+    /// Path and query at the target.
+    pub path: PathAndQuery,
+    /// Headers as they go over HTTP, without `Host` and `Content-Length`.
+    pub headers: Arc<HeaderMap>,
     /// The body.
     pub body: Bytes,
     /// Longest answer in bytes.
     pub reply_bytes: u64,
+    /// How long its answer is of use, if that is known: for leaves of gRPC and of this process. Over HTTP
+    /// it is among the headers.
+    pub remaining: Option<Duration>,
+    /// It is a hedge.
+    pub low_priority: bool,
+    /// Which shard is asked, where leaves are told.
+    pub shard: Option<Arc<Addressed>>,
+}
+
+impl Call {
+    /// A call without headers and body.
+    pub fn new(method: Method, path: PathAndQuery, reply_bytes: u64) -> Self {
+        Self {
+            method,
+            path,
+            headers: Arc::default(),
+            body: Bytes::new(),
+            reply_bytes,
+            remaining: None,
+            low_priority: false,
+            shard: None,
+        }
+    }
+}
+
+impl Call {
+    /// The same with so much time left, where it says how much there is.
+    #[must_use]
+    pub(crate) fn within(mut self, remaining: Duration) -> Self {
+        self.remaining = Some(remaining);
+        let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+        let timeout = HeaderValue::try_from(grpc_timeout::format(remaining)).ok();
+        for (name, value) in [
+            ("quorate-deadline-ms", Some(HeaderValue::from(ms))),
+            (grpc_timeout::GRPC_TIMEOUT, timeout),
+        ] {
+            if let Some(value) = value
+                && self.headers.contains_key(name)
+            {
+                Arc::make_mut(&mut self.headers).insert(name, value);
+            }
+        }
+        self
+    }
+}
+
+/// The shard that a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressed {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The keys it has, if the map has ranges.
+    pub range: Option<(String, String)>,
+    /// Its leaves speak gRPC.
+    pub grpc: bool,
 }
 
 /// A whole answer, whatever its status.

@@ -3,10 +3,9 @@
 //! A call that is given up leaves an answer on its way. A small rest is read and thrown away, so that
 //! the connection can be used again; a long one, or one that takes long, costs the connection.
 
-use super::address::LeafUrl;
 use super::admission::Admission;
 use super::call::{CallError, Reply, read};
-use super::connect::connect;
+use super::connect::{Dial, Speak};
 use super::host::IDLE_MAX;
 use crate::gather::Reason;
 use bytes::Bytes;
@@ -40,7 +39,7 @@ type Pending = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + 
 /// The connections of one host.
 #[derive(Debug)]
 pub(super) struct H1 {
-    url: LeafUrl,
+    dial: Dial,
     idle: Arc<Idle>,
     free: Arc<Semaphore>,
     connected: AtomicU64,
@@ -66,9 +65,9 @@ impl Idle {
 }
 
 impl H1 {
-    pub(super) fn new(url: LeafUrl) -> Self {
+    pub(super) fn new(dial: Dial) -> Self {
         Self {
-            url,
+            dial,
             idle: Arc::default(),
             free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             connected: AtomicU64::new(0),
@@ -93,7 +92,8 @@ impl H1 {
         }
         let failed =
             |error: &dyn std::fmt::Display| CallError::new(Reason::Connect, error.to_string());
-        let stream = connect(&self.url).await.map_err(|e| failed(&e))?;
+        let stream = self.dial.connect(Speak::Http1).await;
+        let stream = stream.map_err(|e| failed(&e))?;
         let (sender, driver) = Builder::new()
             .max_headers(HEADERS_MAX)
             .handshake(TokioIo::new(stream))

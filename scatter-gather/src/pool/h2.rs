@@ -5,10 +5,9 @@
 //! (CVE-2023-44487 and what came of it), so a connection that comes near gets no more calls, finishes
 //! those it has and closes, while another one takes its place.
 
-use super::address::LeafUrl;
 use super::admission::Admission;
 use super::call::{CallError, Reply, read};
-use super::connect::connect;
+use super::connect::{Dial, Speak};
 use super::host::Single;
 use bytes::Bytes;
 use http::Request;
@@ -39,7 +38,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The connections of one host.
 #[derive(Debug)]
 pub(super) struct H2 {
-    url: LeafUrl,
+    dial: Dial,
     open: Arc<Open>,
     connecting: Single,
     growing: Arc<AtomicBool>,
@@ -49,6 +48,7 @@ pub(super) struct H2 {
 struct Open {
     connections: Mutex<Vec<Arc<Connection>>>,
     connected: AtomicU64,
+    lost: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -78,8 +78,8 @@ impl Open {
         Some((Arc::clone(best), grow))
     }
 
-    async fn connect(&self, url: &LeafUrl) -> io::Result<Arc<Connection>> {
-        let stream = connect(url).await?;
+    async fn connect(self: &Arc<Self>, dial: &Dial) -> io::Result<Arc<Connection>> {
+        let stream = dial.connect(Speak::Http2).await?;
         let (sender, driver) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -90,8 +90,10 @@ impl Open {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
+        let open = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(error) = driver.await {
+                open.lost.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%error, "connection to a leaf ended");
             }
         });
@@ -111,9 +113,9 @@ impl Open {
 }
 
 impl H2 {
-    pub(super) fn new(url: LeafUrl) -> Self {
+    pub(super) fn new(dial: Dial) -> Self {
         Self {
-            url,
+            dial,
             open: Arc::default(),
             connecting: Single::default(),
             growing: Arc::default(),
@@ -134,6 +136,10 @@ impl H2 {
         self.open.connected.load(Ordering::Relaxed)
     }
 
+    pub(super) fn lost(&self) -> u64 {
+        self.open.lost.load(Ordering::Relaxed)
+    }
+
     async fn connection(&self) -> Result<Arc<Connection>, CallError> {
         if let Some((connection, grow)) = self.open.pick() {
             if grow {
@@ -141,11 +147,11 @@ impl H2 {
             }
             return Ok(connection);
         }
-        let (open, url) = (Arc::clone(&self.open), self.url.clone());
+        let (open, dial) = (Arc::clone(&self.open), self.dial.clone());
         self.connecting
             .run(
                 || self.open.pick().map(|(connection, _)| connection),
-                async move { open.connect(&url).await },
+                async move { open.connect(&dial).await },
             )
             .await
     }
@@ -155,13 +161,13 @@ impl H2 {
         if self.growing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (open, url, growing) = (
+        let (open, dial, growing) = (
             Arc::clone(&self.open),
-            self.url.clone(),
+            self.dial.clone(),
             Arc::clone(&self.growing),
         );
         tokio::spawn(async move {
-            if let Err(error) = open.connect(&url).await {
+            if let Err(error) = open.connect(&dial).await {
                 tracing::debug!(%error, "no further connection to a leaf");
             }
             growing.store(false, Ordering::Release);

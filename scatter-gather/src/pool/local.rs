@@ -7,20 +7,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a leaf in this process is asked.
+/// What a leaf is asked.
 #[derive(Clone, Debug)]
 pub struct LeafRequest {
+    /// The shard's id in the root's map, if the root told.
+    pub shard: Option<Arc<str>>,
+    /// The shard's keys, if its map has ranges and the root told.
+    pub range: Option<(String, String)>,
     /// The method.
     pub method: Method,
     /// Path and query.
-    pub path: Arc<str>,
+    pub path: PathAndQuery,
     /// Headers.
-    pub headers: HeaderMap,
+    pub headers: Arc<HeaderMap>,
     /// The body.
     pub body: Bytes,
     /// How long an answer is of use.
@@ -65,7 +70,7 @@ pub enum LeafError {
     Refused(String),
 }
 
-/// One replica of a shard in this process.
+/// One replica of a shard, in this process or behind [`crate::application::leaf_router`].
 ///
 /// The future is dropped when the answer is no longer of use. A panic is a failure of this call and
 /// no more.
@@ -105,14 +110,14 @@ pub(super) async fn call(
     call: &Call,
     admission: &Arc<Admission>,
 ) -> Result<Reply, CallError> {
-    let header = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok());
-    let remaining = header("quorate-deadline-ms").and_then(|ms| ms.parse().ok());
     let request = LeafRequest {
+        shard: call.shard.as_ref().map(|shard| Arc::clone(&shard.id)),
+        range: call.shard.as_ref().and_then(|shard| shard.range.clone()),
         method: call.method.clone(),
-        path: Arc::clone(&call.path),
-        remaining: remaining.map(Duration::from_millis),
-        low_priority: header("quorate-priority") == Some("low"),
-        headers: call.headers.clone(),
+        path: call.path.clone(),
+        remaining: call.remaining,
+        low_priority: call.low_priority,
+        headers: Arc::clone(&call.headers),
         body: call.body.clone(),
     };
     let answered = AssertUnwindSafe(leaf.answer(request)).catch_unwind().await;

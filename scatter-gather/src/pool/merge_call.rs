@@ -7,6 +7,7 @@ use crate::merge::{MergeCall, MergeFailure, Merged, NDJSON};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,16 +44,14 @@ impl MergeCall for HttpMerge {
         let ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         headers.insert("quorate-deadline-ms", HeaderValue::from(ms));
         let path = if self.url.base().is_empty() {
-            "/merge"
+            PathAndQuery::from_static("/merge")
         } else {
-            self.url.base()
+            self.url.path()
         };
         let call = Call {
-            method: Method::POST,
-            path: path.into(),
-            headers,
+            headers: Arc::new(headers),
             body: lines,
-            reply_bytes: self.reply_bytes,
+            ..Call::new(Method::POST, path, self.reply_bytes)
         };
         let (host, url) = (Arc::clone(&self.host), self.url.to_string());
         Box::pin(async move {

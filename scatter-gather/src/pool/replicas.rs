@@ -68,11 +68,11 @@ impl Replicas {
             let second = candidates(healthy).nth(b)?;
             // Averages fade with time, so that no two are ever equal: what is about as good as the other
             // is left to chance.
-            let best = if count > 1 && second.0.cost() < CLEARLY_BETTER * first.0.cost() {
-                second
-            } else {
-                first
+            let better = || {
+                let now = monotonic();
+                second.0.cost(now) < CLEARLY_BETTER * first.0.cost(now)
             };
+            let best = if count > 1 && better() { second } else { first };
             Some(Chosen {
                 replica: Replica(best.1),
                 target: Arc::clone(best.0),

@@ -20,6 +20,8 @@ const WRITTEN: u64 = 2;
 pub(super) struct Samples {
     cells: Box<[AtomicU64]>,
     next: AtomicU64,
+    /// How far the last upkeep came, so that the next one looks at what is new and no further.
+    drained: AtomicU64,
 }
 
 /// One call's time.
@@ -34,6 +36,7 @@ impl Samples {
         Self {
             cells: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
             next: AtomicU64::new(0),
+            drained: AtomicU64::new(0),
         }
     }
 
@@ -47,9 +50,14 @@ impl Samples {
         self.cells[usize::try_from(at).unwrap_or(0) % CELLS].store(word, Ordering::Relaxed);
     }
 
-    /// Takes what is there. Only one caller at a time; a sample that is being written may come later.
+    /// Takes what is there. Only one caller at a time; a sample that is being written in this moment may be lost.
     pub(super) fn drain(&self, mut take: impl FnMut(Sample)) {
-        for cell in &self.cells {
+        let next = self.next.load(Ordering::Relaxed);
+        let new = next.wrapping_sub(self.drained.swap(next, Ordering::Relaxed));
+        let new = usize::try_from(new).unwrap_or(CELLS).min(CELLS);
+        let end = usize::try_from(next).unwrap_or(0);
+        for back in 1..=new {
+            let cell = &self.cells[end.wrapping_sub(back) % CELLS];
             let word = cell.swap(0, Ordering::Relaxed);
             if word != 0 {
                 take(Sample {

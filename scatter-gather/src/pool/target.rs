@@ -8,6 +8,7 @@ use super::ejection::{Health, Verdict};
 use super::host::Host;
 use super::samples::{Sample, Samples};
 use crate::gather::{Reason, Share, Sketch};
+use http::uri::PathAndQuery;
 use quorate_core::clock::monotonic;
 use quorate_core::types::Mono;
 use serde::Serialize;
@@ -28,6 +29,9 @@ const BEGIN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Target {
     url: LeafUrl,
+    /// The URL as answers name it, and as the path of a request.
+    name: Arc<str>,
+    path: PathAndQuery,
     host: Arc<Host>,
     in_flight: AtomicU32,
     /// Microseconds as the bits of a double.
@@ -48,6 +52,7 @@ pub struct Target {
 }
 
 /// How a target stands, for choosing.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -60,6 +65,7 @@ pub enum Condition {
 }
 
 /// What is known of a target, for people.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetView {
     /// Its URL.
@@ -95,6 +101,8 @@ impl Target {
     pub fn new(url: LeafUrl, host: Arc<Host>) -> Self {
         let now = monotonic();
         Self {
+            name: url.to_string().into(),
+            path: url.path(),
             url,
             host,
             in_flight: AtomicU32::new(0),
@@ -118,6 +126,16 @@ impl Target {
         &self.url
     }
 
+    /// The same in words.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The path of its URL, as a request has it.
+    pub fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+
     /// How it stands.
     pub fn condition(&self) -> Condition {
         self.health.condition()
@@ -134,9 +152,9 @@ impl Target {
     }
 
     /// What choosing it costs: its average, for each call it would have.
-    pub fn cost(&self) -> f64 {
+    pub fn cost(&self, now: Mono) -> f64 {
         let waiting = f64::from(self.in_flight.load(Ordering::Relaxed)) + 1.0;
-        self.average_us(monotonic()) * waiting
+        self.average_us(now) * waiting
     }
 
     /// A call that counts: its time and its failure are remembered, also when it is dropped.
@@ -209,15 +227,11 @@ impl Target {
             }
         });
         if news {
-            for (cell, share) in [
-                (&self.p50, Share::ppm(500_000)),
-                (&self.p95, Share::ppm(950_000)),
-                (&self.p99, Share::ppm(990_000)),
-                (&self.late, late),
-            ] {
-                let micros = sketch
-                    .quantile(share)
-                    .map_or(0, |q| u64::try_from(q.as_micros()).unwrap_or(u64::MAX));
+            let cells = [&self.p50, &self.p95, &self.p99, &self.late];
+            let shares = [500_000, 950_000, 990_000].map(Share::ppm);
+            let shares = [shares[0], shares[1], shares[2], late];
+            for (cell, found) in cells.into_iter().zip(sketch.quantiles(shares)) {
+                let micros = found.map_or(0, |q| u64::try_from(q.as_micros()).unwrap_or(u64::MAX));
                 cell.store(micros, Ordering::Relaxed);
             }
         }
@@ -300,7 +314,8 @@ impl<'a> Timing<'a> {
                 target.failures.fetch_add(1, Ordering::Relaxed);
                 target.penalise(now);
             }
-            // Nothing of the replica's: the answer was too large for our bounds.
+            // Nothing of the replica's: the request was wrong, or the answer too large for our bounds.
+            Some(Reason::Status(status)) if status < 500 => target.health.succeeded(),
             Some(Reason::TooLarge | Reason::RequestBytes) => {}
             Some(_) => {
                 target.failures.fetch_add(1, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use quorate_core::error::{Code, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,23 +53,29 @@ pub struct Answer {
 }
 
 /// A map and its version.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapLine {
     /// Its name.
-    pub name: String,
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub name: Arc<str>,
     /// Its version.
     pub version: u64,
 }
 
 /// One shard of an answer.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardLine {
     /// Its id.
-    pub shard: String,
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub shard: Arc<str>,
     /// `merged`, `failed`, `timed_out`, `skipped` or `unneeded`.
-    pub outcome: String,
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub outcome: Cow<'static, str>,
     /// Why, unless it was merged.
-    pub reason: Option<String>,
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub reason: Option<Cow<'static, str>>,
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -76,7 +83,8 @@ pub struct ShardLine {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
     /// Who gave the merged answer, or was asked last.
-    pub replica: Option<String>,
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub replica: Option<Arc<str>>,
     /// Calls that were sent.
     pub attempts: u8,
     /// Until this fate.
@@ -84,6 +92,7 @@ pub struct ShardLine {
 }
 
 /// One call.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AttemptLine {
     /// The shard, by its place in the answer's list.
@@ -91,29 +100,34 @@ pub struct AttemptLine {
     /// `primary`, `hedge` or `retry`.
     pub kind: &'static str,
     /// Who was chosen.
-    pub replica: Option<String>,
+    #[cfg_attr(feature = "server", schema(value_type = Option<String>))]
+    pub replica: Option<Arc<str>>,
     /// When it was sent, from the start; absent: it was not.
     pub sent_us: Option<u64>,
     /// How long it took.
     pub took_us: Option<u64>,
     /// `merged`, `cancelled`, `not_sent`, or the reason of its failure.
-    pub outcome: String,
+    pub outcome: &'static str,
     /// Why, in words.
     pub detail: Option<String>,
 }
 
 /// Leaves of a map that a result covers.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoveredLine {
     /// The map.
-    pub map: String,
+    #[cfg_attr(feature = "server", schema(value_type = String))]
+    pub map: Arc<str>,
     /// Its version.
     pub version: u64,
     /// Ids of shards.
-    pub shards: Vec<String>,
+    #[cfg_attr(feature = "server", schema(value_type = Vec<String>))]
+    pub shards: Vec<Arc<str>>,
 }
 
 /// How many of what fate.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeafCounts {
     /// All.
@@ -144,10 +158,12 @@ impl From<Counts> for LeafCounts {
 }
 
 /// The written form of an answer with its account.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Envelope {
     /// The result, if it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<serde_json::Value>))]
     pub result: Option<Box<RawValue>>,
     /// The result, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,6 +185,7 @@ pub struct Envelope {
     pub elapsed_ms: f64,
     /// Call by call, if it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "server", schema(value_type = Option<crate::api::schema::Explanation>))]
     pub explain: Option<Box<RawValue>>,
 }
 
@@ -191,22 +208,27 @@ impl Answer {
         outcome: &Outcome,
         merged: Merged,
         attempts: Vec<AttemptLine>,
-        details: &[Option<String>],
+        details: Vec<Option<String>>,
     ) -> Self {
         let accounting = &outcome.accounting;
         let effort = &accounting.effort;
         let complete = outcome.complete();
+        let mut details = details.into_iter();
+        let mut own = Vec::with_capacity(ids.len());
         let lines = accounting.shards.iter().enumerate().map(|(i, report)| {
             let replica = report.replica.and_then(|replica| {
                 let target = replicas[i].targets().get(usize::from(replica.0))?;
-                Some(target.url().to_string())
+                Some(Arc::clone(target.name()))
             });
             let merged = report.fate == Fate::Merged;
+            if merged {
+                own.push(Arc::clone(&ids[i]));
+            }
             ShardLine {
-                shard: ids[i].to_string(),
-                outcome: report.fate.as_str().to_owned(),
-                reason: report.reason.map(|reason| reason.as_str().to_owned()),
-                detail: details[i].clone().filter(|_| !merged),
+                shard: Arc::clone(&ids[i]),
+                outcome: Cow::Borrowed(report.fate.as_str()),
+                reason: report.reason.map(|reason| Cow::Borrowed(reason.as_str())),
+                detail: details.next().flatten().filter(|_| !merged),
                 partial: report.partial,
                 replica,
                 attempts: report.attempts,
@@ -214,22 +236,21 @@ impl Answer {
             }
         });
         let shards: Vec<ShardLine> = lines.collect();
-        let own = shards.iter().filter(|line| line.outcome == "merged");
         let mut covered = vec![CoveredLine {
-            map: accounting.map.name.to_string(),
+            map: Arc::clone(&accounting.map.name),
             version: accounting.map.version,
-            shards: own.map(|line| line.shard.clone()).collect(),
+            shards: own,
         }];
         covered.extend(accounting.covered.iter().map(|covered| CoveredLine {
-            map: covered.map.name.to_string(),
+            map: Arc::clone(&covered.map.name),
             version: covered.map.version,
-            shards: covered.shards.iter().map(ToString::to_string).collect(),
+            shards: covered.shards.clone(),
         }));
         Self {
             merged,
             complete,
             map: MapLine {
-                name: accounting.map.name.to_string(),
+                name: Arc::clone(&accounting.map.name),
                 version: accounting.map.version,
             },
             counts: accounting.counts,

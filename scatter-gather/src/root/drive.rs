@@ -8,8 +8,8 @@ use super::{DEPTH_MAX, Root};
 use crate::definition::LeafKind;
 use crate::drive::{Choice, Ended, Order, Shell, drive};
 use crate::gather::{
-    AttemptId, Canary, Caps, Failure, Kind, Outcome, Plan, Reason, ReplicaSet, ShardIndex,
-    ShardPlan, Verdict,
+    AttemptId, Canary, Caps, Failure, Kind, Plan, Reason, ReplicaSet, ShardIndex, ShardPlan,
+    Verdict,
 };
 use crate::merge::{Bounds, MergeFailure, Merged, Merging, Piece};
 use crate::pool::{CallError, Replicas, Reply, Target};
@@ -53,11 +53,17 @@ impl Root {
         }
         let shards = question.shards(fanout)?;
         let allowed = question.allowed(fanout)?;
-        let permit = self.admission().enter(shards.len())?;
-        let plan = plan(fanout, &question, &shards, started, allowed);
+        let calls = usize::try_from(fanout.spec().limits.calls).unwrap_or(usize::MAX);
+        let permit = self.admission().enter(shards.len().min(calls))?;
+        if fanout.is_unfound() {
+            // The request goes on without what is not known by then.
+            let _ = tokio::time::timeout(allowed / 2, fanout.found()).await;
+        }
+        let replicas: Vec<_> = shards.iter().map(|shard| fanout.replicas(*shard)).collect();
+        let plan = plan(fanout, &question, &shards, &replicas, started, allowed);
         let deadline = plan.deadline;
         let idempotent = plan.idempotent;
-        let mut run = Run::new(fanout, &question, shards, idempotent);
+        let mut run = Run::new(fanout, &question, shards, replicas, idempotent);
         let outcome = drive(plan, fanout.budgets(), &mut run, Run::send)
             .await
             .map_err(|error| Error::invalid(error.to_string()))?;
@@ -78,7 +84,7 @@ impl Root {
         let replicas = run.replicas;
         let attempts = run.attempts.into_iter().map(|row| row.line).collect();
         drop(permit);
-        count(fanout, &outcome);
+        fanout.meters().count(&outcome);
         let merged = match outcome.verdict {
             Verdict::Failed(failure) => return Err(refused(failure, &outcome, &ids, &run.details)),
             Verdict::Complete | Verdict::Partial => {
@@ -92,7 +98,7 @@ impl Root {
             &outcome,
             merged,
             attempts,
-            &run.details,
+            run.details,
         ))
     }
 }
@@ -101,6 +107,7 @@ fn plan(
     fanout: &Fanout,
     question: &Question,
     shards: &[usize],
+    replicas: &[Arc<Replicas>],
     now: Mono,
     allowed: Duration,
 ) -> Plan {
@@ -108,8 +115,9 @@ fn plan(
     let required = spec.policy.required();
     let rows: Vec<ShardPlan> = shards
         .iter()
-        .map(|&shard| {
-            let replicas = fanout.replicas(shard).targets().len();
+        .zip(replicas)
+        .map(|(&shard, replicas)| {
+            let replicas = replicas.targets().len();
             ShardPlan {
                 weight: spec.shards[shard].weight,
                 required: required.contains(&spec.shards[shard].id),
@@ -184,45 +192,6 @@ fn quarantined(fanout: &Fanout, fingerprint: u64, now: Mono) -> Result<(), Error
     }
 }
 
-fn count(fanout: &Fanout, outcome: &Outcome) {
-    let name = fanout.name().to_string();
-    let verdict = match outcome.verdict {
-        Verdict::Complete => "complete",
-        Verdict::Partial => "partial",
-        Verdict::Failed(_) => "failed",
-    };
-    metrics::counter!("quorate_scatter_requests_total", "fanout" => name.clone(), "verdict" => verdict)
-        .increment(1);
-    metrics::histogram!("quorate_scatter_request_seconds", "fanout" => name.clone())
-        .record(outcome.elapsed.as_secs_f64());
-    let effort = &outcome.accounting.effort;
-    for (kind, number) in [
-        ("primary", effort.sends - effort.hedges - effort.retries),
-        ("hedge", effort.hedges),
-        ("retry", effort.retries),
-        ("hedge_won", effort.hedges_won),
-        ("denied", effort.denied),
-    ] {
-        if number > 0 {
-            metrics::counter!("quorate_scatter_calls_total", "fanout" => name.clone(), "kind" => kind)
-                .increment(u64::from(number));
-        }
-    }
-    let counts = &outcome.accounting.counts;
-    for (fate, number) in [
-        ("merged", counts.merged),
-        ("failed", counts.failed),
-        ("timed_out", counts.timed_out),
-        ("skipped", counts.skipped),
-        ("unneeded", counts.unneeded),
-    ] {
-        if number > 0 {
-            metrics::counter!("quorate_scatter_shards_total", "fanout" => name.clone(), "fate" => fate)
-                .increment(number);
-        }
-    }
-}
-
 /// One attempt as the shell keeps it.
 #[derive(Default)]
 struct Attempt {
@@ -250,6 +219,7 @@ impl<'a> Run<'a> {
         fanout: &'a Arc<Fanout>,
         question: &'a Question,
         shards: Vec<usize>,
+        replicas: Vec<Arc<Replicas>>,
         idempotent: bool,
     ) -> Self {
         let merge_bytes = usize::try_from(fanout.spec().limits.merge_bytes).unwrap_or(usize::MAX);
@@ -257,7 +227,7 @@ impl<'a> Run<'a> {
             fanout,
             outgoing: Outgoing::new(fanout, question),
             idempotent,
-            replicas: shards.iter().map(|shard| fanout.replicas(*shard)).collect(),
+            replicas,
             details: vec![None; shards.len()],
             attempts: Vec::with_capacity(shards.len()),
             shards,
@@ -273,21 +243,20 @@ impl<'a> Run<'a> {
         let call = target.as_ref().map(|target| {
             let place = self.shards[order.shard.index()];
             self.outgoing
-                .call(place, target.url(), order.kind, order.remaining)
+                .call(place, target, order.kind, order.remaining)
         });
-        if let Some(call) = &call
+        if let Some(Ok(call)) = &call
             && order.kind == Kind::Primary
             && self.idempotent
         {
             replicas.shadow(call, order.remaining);
         }
-        let now = monotonic();
         let row = &mut self.attempts[order.attempt.index()];
-        row.sent = Some(now);
-        row.line.sent_us = Some(micros(now.since(self.begin)));
+        row.sent = Some(order.sent);
+        row.line.sent_us = Some(micros(order.sent.since(self.begin)));
         async move {
             match target.zip(call) {
-                Some((target, call)) => target.call(&call).await,
+                Some((target, call)) => target.call(&call?).await,
                 None => Err(CallError::new(Reason::NoReplica, "no replica was chosen")),
             }
         }
@@ -323,11 +292,11 @@ impl Shell for Run<'_> {
             Kind::Hedge => "hedge",
         };
         let Some(chosen) = chosen else {
-            row.line.outcome = "no_replica".to_owned();
+            row.line.outcome = "no_replica";
             return None;
         };
-        row.line.replica = Some(chosen.target.url().to_string());
-        row.line.outcome = "not_sent".to_owned();
+        row.line.replica = Some(Arc::clone(chosen.target.name()));
+        row.line.outcome = "not_sent";
         let choice = Choice {
             replica: chosen.replica,
             p50: chosen.target.p50(),
@@ -337,8 +306,7 @@ impl Shell for Run<'_> {
         Some(choice)
     }
 
-    fn landed(&mut self, order: &Order, raw: Self::Raw) -> Ended<Self::Staged> {
-        let now = monotonic();
+    fn landed(&mut self, now: Mono, order: &Order, raw: Self::Raw) -> Ended<Self::Staged> {
         let shard = order.shard.index();
         let read = raw.and_then(|reply| {
             let (told, piece) = leaf::read(self.fanout, self.shards[shard], &reply)?;
@@ -368,7 +336,7 @@ impl Shell for Run<'_> {
     fn merge(&mut self, order: &Order, (piece, _reply): Self::Staged) -> Result<(), Reason> {
         let row = &mut self.attempts[order.attempt.index()];
         let Err(refusal) = self.merging.push(piece) else {
-            row.line.outcome = "merged".to_owned();
+            row.line.outcome = "merged";
             return Ok(());
         };
         if refusal.reason.retryable()
@@ -376,23 +344,23 @@ impl Shell for Run<'_> {
         {
             target.disappointed();
         }
-        row.line.outcome = refusal.reason.as_str().to_owned();
+        row.line.outcome = refusal.reason.as_str();
         row.line.detail = Some(refusal.detail.clone());
         self.details[order.shard.index()] = Some(refusal.detail);
         Err(refusal.reason)
     }
 
-    fn cancelled(&mut self, order: &Order) {
-        self.attempts[order.attempt.index()].end(monotonic(), "cancelled", None);
+    fn cancelled(&mut self, now: Mono, order: &Order) {
+        self.attempts[order.attempt.index()].end(now, "cancelled", None);
     }
 }
 
 impl Attempt {
-    fn end(&mut self, now: Mono, outcome: &str, detail: Option<String>) {
+    fn end(&mut self, now: Mono, outcome: &'static str, detail: Option<String>) {
         if let Some(sent) = self.sent.take() {
             self.line.took_us = Some(micros(now.since(sent)));
         }
-        self.line.outcome = outcome.to_owned();
+        self.line.outcome = outcome;
         self.line.detail = detail;
     }
 }

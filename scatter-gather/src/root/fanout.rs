@@ -1,10 +1,13 @@
 //! A fan-out as it runs: its definition with replicas, budgets and merger.
 
-use super::Origin;
-use crate::definition::{FanoutSpec, Keys, LeafKind, Template};
+use super::meters::Meters;
+use super::{Origin, Root};
+use crate::definition::{FanoutSpec, Found, Keys, LeafKind, Named, Template};
 use crate::gather::{Budget, MapId, Quarantine, Share};
-use crate::merge::{External, MergeSpec, Merger};
-use crate::pool::{Hosts, HttpMerge, LeafUrl, Protocol, Replicas, Target, TargetView};
+use crate::merge::{External, MergeCall, MergeSpec, Merger};
+use crate::pool::{
+    Addressed, GrpcMerge, Hosts, HttpMerge, LeafUrl, Protocol, Replicas, Target, TargetView,
+};
 use http::header::{HeaderName, HeaderValue};
 use quorate_core::error::Error;
 use quorate_core::types::Name;
@@ -12,6 +15,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// How often replicas are looked after.
 const UPKEEP_EVERY: Duration = Duration::from_millis(250);
@@ -31,10 +35,17 @@ pub struct Fanout {
     map: MapId,
     keys: Keys,
     shards: Vec<Shard>,
+    /// Some replicas are services of a name.
+    services: bool,
+    /// Names have been resolved once.
+    found: OnceCell<()>,
     hedges: Arc<Budget>,
     retries: Arc<Budget>,
     merger: Arc<dyn Merger>,
+    meters: Meters,
     pub(super) request: Prepared,
+    /// What its leaves are shown.
+    pub(super) credential: Option<HeaderValue>,
     pub(super) quarantine: Mutex<Quarantine>,
     hosts: Arc<Hosts>,
     protocol: Protocol,
@@ -59,19 +70,14 @@ pub(super) struct Prepared {
 
 #[derive(Debug)]
 struct Shard {
-    id: Arc<str>,
+    addressed: Arc<Addressed>,
     /// As the definition names them.
     named: Vec<Named>,
     replicas: RwLock<Arc<Replicas>>,
 }
 
-#[derive(Clone, Debug)]
-struct Named {
-    url: LeafUrl,
-    resolve: bool,
-}
-
 /// A shard with its replicas, for people.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct ShardView {
     /// Its id.
@@ -83,6 +89,7 @@ pub struct ShardView {
 }
 
 /// All replicas of a fan-out, for people.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetsView {
     /// Its name.
@@ -111,10 +118,11 @@ impl Fanout {
         spec: FanoutSpec,
         version: u64,
         origin: Origin,
-        hosts: &Arc<Hosts>,
+        root: &Root,
         before: Option<&Self>,
         merger: Option<Arc<dyn Merger>>,
     ) -> Result<Arc<Self>, Error> {
+        let hosts = &root.hosts;
         let merger = match merger {
             Some(merger) => merger,
             None => self::merger(&spec, hosts)?,
@@ -131,17 +139,23 @@ impl Fanout {
         let known = before.map(Self::known).unwrap_or_default();
         let mut shards = Vec::with_capacity(spec.shards.len());
         for (seed, shard) in (1_u64..).zip(&spec.shards) {
-            let named: Result<Vec<Named>, Error> =
-                shard.replicas.iter().map(|r| named(r)).collect();
-            let named = named?;
-            // Names are resolved right after the start; until then they stand for themselves.
+            let named = shard.replicas.iter().map(|text| Named::parse(text));
+            let named: Result<Vec<Named>, _> = named.collect();
+            let named = named.map_err(|error| Error::invalid(error.to_string()))?;
+            // Names are resolved right after the start. Until then a host stands for its addresses; a service
+            // is not known before.
             let targets = named
                 .iter()
+                .filter(|n| n.how != Found::Services)
                 .map(|n| target(hosts, protocol, &known, &shard.id, &n.url));
             let replicas =
                 Replicas::new(targets.collect(), seed.wrapping_mul(0xa076_1d64_78bd_642f));
             shards.push(Shard {
-                id: shard.id.as_str().into(),
+                addressed: Arc::new(Addressed {
+                    id: shard.id.as_str().into(),
+                    range: shard.range.clone(),
+                    grpc: spec.leaves == LeafKind::Grpc,
+                }),
                 named,
                 replicas: RwLock::new(Arc::new(replicas)),
             });
@@ -153,8 +167,10 @@ impl Fanout {
             .map_or(1, |canary| canary.quarantine_ms);
         let fanout = Arc::new(Self {
             keys: Keys::new(&spec.shards),
+            meters: Meters::of(name.as_str()),
             merger,
             request: Prepared::of(&spec)?,
+            credential: root.credential.clone().filter(|_| origin == Origin::File),
             quarantine: Mutex::new(Quarantine::new(
                 Duration::from_millis(quarantine_ms),
                 QUARANTINE_MAX,
@@ -164,6 +180,10 @@ impl Fanout {
             version,
             origin,
             map,
+            services: shards
+                .iter()
+                .any(|s| s.named.iter().any(|n| n.how == Found::Services)),
+            found: OnceCell::new(),
             shards,
             hedges,
             retries,
@@ -208,6 +228,10 @@ impl Fanout {
         &self.merger
     }
 
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     pub(super) fn budgets(&self) -> crate::gather::Budgets<'_> {
         crate::gather::Budgets {
             hedges: &self.hedges,
@@ -216,7 +240,11 @@ impl Fanout {
     }
 
     pub(super) fn shard_id(&self, shard: usize) -> &Arc<str> {
-        &self.shards[shard].id
+        &self.shards[shard].addressed.id
+    }
+
+    pub(super) fn addressed(&self, shard: usize) -> &Arc<Addressed> {
+        &self.shards[shard].addressed
     }
 
     /// The replicas of a shard as they are now.
@@ -229,7 +257,7 @@ impl Fanout {
     pub fn targets(&self) -> TargetsView {
         let shards = self.shards.iter().zip(&self.spec.shards).enumerate();
         let shards = shards.map(|(i, (shard, spec))| ShardView {
-            shard: shard.id.to_string(),
+            shard: shard.addressed.id.to_string(),
             range: spec.range.clone(),
             replicas: self
                 .replicas(i)
@@ -256,7 +284,7 @@ impl Fanout {
         let mut known = BTreeMap::new();
         for (i, shard) in self.shards.iter().enumerate() {
             for target in self.replicas(i).targets() {
-                let key = (Arc::clone(&shard.id), target.url().clone());
+                let key = (Arc::clone(&shard.addressed.id), target.url().clone());
                 known.insert(key, Arc::clone(target));
             }
         }
@@ -276,36 +304,61 @@ impl Fanout {
         }
     }
 
+    /// Whether there is nobody to ask because services have not been looked up yet.
+    pub(super) fn is_unfound(&self) -> bool {
+        self.services && !self.found.initialized()
+    }
+
+    /// Waits until names have been resolved once.
+    pub(super) async fn found(&self) {
+        self.found.get_or_init(|| self.resolve()).await;
+    }
+
     /// Resolves the names among the replicas. A name that cannot be resolved keeps what it had.
     async fn resolve(&self) {
         for shard in self
             .shards
             .iter()
-            .filter(|s| s.named.iter().any(|n| n.resolve))
+            .filter(|s| s.named.iter().any(|n| n.how != Found::Plain))
         {
-            let mut urls = Vec::new();
-            for named in &shard.named {
-                if !named.resolve {
-                    urls.push(named.url.clone());
-                    continue;
+            match self.urls(shard).await {
+                Ok(mut urls) => {
+                    urls.sort();
+                    urls.dedup();
+                    urls.truncate(RESOLVED_MAX);
+                    self.replace(shard, &urls);
                 }
-                match tokio::net::lookup_host((named.url.host(), named.url.port())).await {
-                    Ok(found) => urls
-                        .extend(found.map(|address| {
-                            named.url.at(&address.ip().to_string(), address.port())
-                        })),
-                    Err(error) => {
-                        tracing::warn!(fanout = %self.name, shard = %shard.id, name = named.url.host(), %error,
-                            "cannot resolve; the replicas known stay");
-                        return;
-                    }
+                Err((named, error)) => {
+                    tracing::warn!(fanout = %self.name, shard = %shard.addressed.id, name = named.url.host(), %error,
+                        "cannot resolve; the replicas known stay");
                 }
             }
-            urls.sort();
-            urls.dedup();
-            urls.truncate(RESOLVED_MAX);
-            self.replace(shard, &urls);
         }
+    }
+
+    async fn urls<'s>(
+        &self,
+        shard: &'s Shard,
+    ) -> Result<Vec<LeafUrl>, (&'s Named, std::io::Error)> {
+        let names = self.hosts.names();
+        let mut urls = Vec::new();
+        for named in &shard.named {
+            let url = &named.url;
+            match named.how {
+                Found::Plain => urls.push(url.clone()),
+                Found::Addresses => {
+                    let found = names.addresses(url.host(), url.port()).await;
+                    let found = found.map_err(|error| (named, error))?;
+                    urls.extend(found.iter().map(|a| url.at(&a.ip().to_string(), a.port())));
+                }
+                Found::Services => {
+                    let found = names.services(url.host()).await;
+                    let found = found.map_err(|error| (named, error))?;
+                    urls.extend(found.iter().map(|(host, port)| url.at(host, *port)));
+                }
+            }
+        }
+        Ok(urls)
     }
 
     fn replace(&self, shard: &Shard, urls: &[LeafUrl]) {
@@ -326,15 +379,15 @@ impl Fanout {
             .iter()
             .map(|target| {
                 (
-                    (Arc::clone(&shard.id), target.url().clone()),
+                    (Arc::clone(&shard.addressed.id), target.url().clone()),
                     Arc::clone(target),
                 )
             })
             .collect();
         let targets = urls
             .iter()
-            .map(|url| target(&self.hosts, self.protocol, &known, &shard.id, url));
-        tracing::info!(fanout = %self.name, shard = %shard.id, replicas = urls.len(), "replicas changed");
+            .map(|url| target(&self.hosts, self.protocol, &known, &shard.addressed.id, url));
+        tracing::info!(fanout = %self.name, shard = %shard.addressed.id, replicas = urls.len(), "replicas changed");
         *replicas = Arc::new(Replicas::new(targets.collect(), urls.len() as u64));
     }
 }
@@ -349,21 +402,14 @@ async fn upkeep(fanout: Weak<Fanout>) {
         let Some(fanout) = fanout.upgrade() else {
             return;
         };
-        if count.is_multiple_of(RESOLVE_UPKEEPS) {
+        if count == 0 {
+            fanout.found().await;
+        } else if count.is_multiple_of(RESOLVE_UPKEEPS) {
             fanout.resolve().await;
         }
         count = count.wrapping_add(1);
         fanout.upkeep();
     }
-}
-
-fn named(text: &str) -> Result<Named, Error> {
-    let (url, resolve) = match text.strip_prefix("dns+") {
-        Some(url) => (url, true),
-        None => (text, false),
-    };
-    let url = LeafUrl::parse(url).map_err(|error| Error::invalid(error.to_string()))?;
-    Ok(Named { url, resolve })
 }
 
 fn target(
@@ -397,16 +443,23 @@ fn budgets(spec: &FanoutSpec, before: Option<&Fanout>) -> (Arc<Budget>, Arc<Budg
 }
 
 fn merger(spec: &FanoutSpec, hosts: &Hosts) -> Result<Arc<dyn Merger>, Error> {
-    if let MergeSpec::Http(options) = &spec.merge {
-        let url =
-            LeafUrl::parse(&options.url).map_err(|error| Error::invalid(error.to_string()))?;
-        let call = HttpMerge::new(hosts, url, spec.limits.merge_bytes);
-        return Ok(Arc::new(External::new(Arc::new(call), options.pure)));
-    }
-    match spec.merge.merger() {
-        Some(builtin) => Ok(Arc::new(builtin)),
-        None => Err(Error::invalid("merge: this merger cannot be used here")),
-    }
+    let (options, call): (_, fn(_, _, _) -> Arc<dyn MergeCall>) = match &spec.merge {
+        MergeSpec::Http(options) => (options, |hosts, url, bytes| {
+            Arc::new(HttpMerge::new(hosts, url, bytes))
+        }),
+        MergeSpec::Grpc(options) => (options, |hosts, url, bytes| {
+            Arc::new(GrpcMerge::new(hosts, url, bytes))
+        }),
+        builtin => {
+            return match builtin.merger() {
+                Some(builtin) => Ok(Arc::new(builtin)),
+                None => Err(Error::invalid("merge: this merger cannot be used here")),
+            };
+        }
+    };
+    let url = LeafUrl::parse(&options.url).map_err(|error| Error::invalid(error.to_string()))?;
+    let call = call(hosts, url, spec.limits.merge_bytes);
+    Ok(Arc::new(External::new(call, options.pure)))
 }
 
 impl Prepared {
@@ -432,6 +485,11 @@ impl Prepared {
                 .map(name)
                 .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Whether leaves are sent what came.
+    pub(super) fn is_plain(&self) -> bool {
+        self.path.is_none() && self.body.is_none() && self.headers.is_empty()
     }
 
     /// The headers, filled. What cannot be a value is left empty.

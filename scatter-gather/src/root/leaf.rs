@@ -9,7 +9,7 @@ use super::question::{Question, Source};
 use crate::definition::{LeafKind, Values, is_ours};
 use crate::gather::{Counts, Covered, Kind, MapId, Nested, Reason, Told};
 use crate::merge::Piece;
-use crate::pool::{Call, CallError, LeafUrl, Reply};
+use crate::pool::{Call, CallError, Reply, Target};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -28,65 +28,66 @@ pub const ENVELOPE: &str = "application/vnd.quorate.answer+json";
 pub(super) struct Outgoing<'a> {
     fanout: &'a Fanout,
     question: &'a Question,
-    headers: HeaderMap,
     method: Method,
+    headers: HeaderMap,
+    /// The headers of the call before, with the deadline and priority they tell: the first calls of a
+    /// request go out together and are told the same.
+    told: Option<(u64, bool, Arc<HeaderMap>)>,
+    reply_bytes: u64,
+    /// The leaves are nodes, and the question is about keys: each node is told of its own.
+    keyed: bool,
 }
 
 impl<'a> Outgoing<'a> {
     pub(super) fn new(fanout: &'a Fanout, question: &'a Question) -> Self {
-        let mut headers = HeaderMap::with_capacity(question.headers.len() + 4);
-        for (name, value) in &question.headers {
-            // Credentials are for us, unless the definition says that leaves want them; a part of an
-            // answer or a packed one cannot be merged.
-            let credential =
-                (name == AUTHORIZATION || name == COOKIE) && !fanout.request.forward.contains(name);
-            let transport = name == ACCEPT_ENCODING || name == RANGE;
-            if !is_ours(name) && !credential && !transport && !is_conditional(name) {
-                headers.append(name.clone(), value.clone());
-            }
-        }
-        let accept = match fanout.spec().leaves {
-            LeafKind::Nodes => Some(HeaderValue::from_static(ENVELOPE)),
-            LeafKind::Http | LeafKind::Grpc => {
-                let theirs = headers.get(ACCEPT).map(HeaderValue::as_bytes);
-                let envelope = theirs.is_some_and(|a| a.starts_with(b"application/vnd.quorate."));
-                (envelope || theirs.is_none())
-                    .then(|| HeaderValue::from_static(fanout.merger().accepts()))
-            }
-        };
-        if let Some(accept) = accept {
-            headers.insert(ACCEPT, accept);
-        }
-        if fanout.spec().leaves == LeafKind::Nodes {
-            headers.insert("quorate-nested", HeaderValue::from_static("1"));
-            headers.insert("quorate-depth", HeaderValue::from(question.depth + 1));
-            if !question.may_hedge {
-                headers.insert("quorate-hedge-budget", HeaderValue::from_static("0"));
-            }
-            for key in &question.keys {
-                if let Ok(value) = HeaderValue::from_str(&percent(key)) {
-                    headers.append("quorate-key", value);
-                }
-            }
-        }
-        let method = fanout.spec().request.method.as_deref();
+        let spec = fanout.spec();
+        let method = spec.request.method.as_deref();
         let method = method.and_then(|method| method.parse().ok());
+        let limit = spec.limits.reply_bytes;
         Self {
             fanout,
             question,
-            headers,
             method: method.unwrap_or_else(|| question.method.clone()),
+            headers: headers(fanout, question),
+            told: None,
+            keyed: spec.leaves == LeafKind::Nodes && !question.keys.is_empty(),
+            // An envelope takes a third more than what is in it, and lists leaves.
+            reply_bytes: match spec.leaves {
+                LeafKind::Nodes => limit.saturating_mul(2),
+                LeafKind::Http | LeafKind::Grpc => limit,
+            },
         }
     }
 
     /// The call to one replica of a shard.
+    ///
+    /// # Errors
+    /// A path that is none.
     pub(super) fn call(
-        &self,
+        &mut self,
         shard: usize,
-        url: &LeafUrl,
+        target: &Target,
         kind: Kind,
         remaining: Duration,
-    ) -> Call {
+    ) -> Result<Call, CallError> {
+        let low_priority = kind == Kind::Hedge;
+        let headers = self.told(remaining, low_priority);
+        let mut call = Call {
+            headers,
+            body: self.question.body.clone(),
+            remaining: Some(remaining),
+            low_priority,
+            shard: Some(Arc::clone(self.fanout.addressed(shard))),
+            ..Call::new(self.method.clone(), target.path().clone(), self.reply_bytes)
+        };
+        let request = &self.fanout.request;
+        let question = self.question;
+        if self.keyed {
+            self.add_keys(shard, &mut call);
+        }
+        if request.is_plain() && question.source == Source::Query && question.query.is_empty() {
+            return Ok(call);
+        }
         let spec = &self.fanout.spec().shards[shard];
         let (from, to) = spec
             .range
@@ -96,44 +97,102 @@ impl<'a> Outgoing<'a> {
             shard: &spec.id,
             from,
             to,
-            body: &self.question.body,
-            query: &self.question.query,
+            body: &question.body,
+            query: &question.query,
         };
-        let request = &self.fanout.request;
-        let mut headers = self.headers.clone();
-        for (name, value) in request.fill(&values) {
-            headers.insert(name, value);
+        if !request.headers.is_empty() {
+            let headers = Arc::make_mut(&mut call.headers);
+            for (name, value) in request.fill(&values) {
+                headers.insert(name, value);
+            }
         }
-        let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
-        headers.insert("quorate-deadline-ms", HeaderValue::from(ms));
-        if kind == Kind::Hedge {
-            headers.insert("quorate-priority", HeaderValue::from_static("low"));
+        let base = target.url().base();
+        let path = match (&request.path, question.source) {
+            (Some(template), _) => format!("{base}{}", template.path(&values)),
+            (None, Source::Query) => with_query(base, &question.query),
+            (None, Source::Route) => {
+                with_query(&format!("{base}{}", question.path), &question.query)
+            }
+        };
+        call.path = path
+            .parse()
+            .map_err(|_| CallError::new(Reason::Connect, format!("{path:?} is no path")))?;
+        if let Some(template) = &request.body {
+            call.body = template.body(&values);
         }
-        let path = match (&request.path, self.question.source) {
-            (Some(template), _) => format!("{}{}", url.base(), template.path(&values)),
-            (None, Source::Query) => with_query(url.base(), &self.question.query),
-            (None, Source::Route) => with_query(
-                &format!("{}{}", url.base(), self.question.path),
-                &self.question.query,
-            ),
-        };
-        let body = match &request.body {
-            Some(template) => template.body(&values),
-            None => self.question.body.clone(),
-        };
-        let limit = self.fanout.spec().limits.reply_bytes;
-        Call {
-            method: self.method.clone(),
-            path: path.into(),
-            headers,
-            body,
-            // An envelope takes a third more than what is in it, and lists leaves.
-            reply_bytes: match self.fanout.spec().leaves {
-                LeafKind::Nodes => limit.saturating_mul(2),
-                LeafKind::Http | LeafKind::Grpc => limit,
-            },
+        Ok(call)
+    }
+
+    fn add_keys(&self, shard: usize, call: &mut Call) {
+        let headers = Arc::make_mut(&mut call.headers);
+        for key in &self.question.keys {
+            let own = self.fanout.keys().shard(key) == Ok(shard);
+            if own && let Ok(value) = HeaderValue::try_from(percent(key)) {
+                headers.append("quorate-key", value);
+            }
         }
     }
+
+    fn told(&mut self, remaining: Duration, low_priority: bool) -> Arc<HeaderMap> {
+        let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+        if let Some((told_ms, told_low, headers)) = &self.told
+            && (*told_ms, *told_low) == (ms, low_priority)
+        {
+            return Arc::clone(headers);
+        }
+        let mut headers = self.headers.clone();
+        headers.insert("quorate-deadline-ms", HeaderValue::from(ms));
+        if low_priority {
+            headers.insert("quorate-priority", HeaderValue::from_static("low"));
+        }
+        let headers = Arc::new(headers);
+        self.told = Some((ms, low_priority, Arc::clone(&headers)));
+        headers
+    }
+}
+
+/// The headers that leaves get, but for what differs from call to call.
+fn headers(fanout: &Fanout, question: &Question) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(question.headers.len() + 4);
+    for (name, value) in &question.headers {
+        // Credentials are for us, unless the definition says that leaves want them; a part of an
+        // answer or a packed one cannot be merged.
+        let credential =
+            (name == AUTHORIZATION || name == COOKIE) && !fanout.request.forward.contains(name);
+        let transport = name == ACCEPT_ENCODING || name == RANGE;
+        if !is_ours(name) && !credential && !transport && !is_conditional(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(own) = &fanout.credential
+        && !headers.contains_key(AUTHORIZATION)
+    {
+        headers.insert(AUTHORIZATION, own.clone());
+    }
+    if fanout.spec().leaves != LeafKind::Nodes {
+        let theirs = headers.get(ACCEPT).map(HeaderValue::as_bytes);
+        if theirs.is_none_or(|a| a.starts_with(b"application/vnd.quorate.")) {
+            headers.remove(ACCEPT);
+            // Without the header everything is welcome.
+            if fanout.merger().accepts() != "*/*" {
+                headers.insert(ACCEPT, HeaderValue::from_static(fanout.merger().accepts()));
+            }
+        }
+        return headers;
+    }
+    headers.insert(ACCEPT, HeaderValue::from_static(ENVELOPE));
+    headers.insert("quorate-nested", HeaderValue::from_static("1"));
+    headers.insert("quorate-depth", HeaderValue::from(question.depth + 1));
+    if !question.may_hedge {
+        headers.insert("quorate-hedge-budget", HeaderValue::from_static("0"));
+    }
+    if let Some((from, to)) = &question.range {
+        let range = format!("{},{}", percent(from), percent(to));
+        if let Ok(value) = HeaderValue::try_from(range) {
+            headers.insert("quorate-range", value);
+        }
+    }
+    headers
 }
 
 fn with_query(path: &str, query: &str) -> String {
@@ -242,10 +301,10 @@ fn nested(piece: Piece) -> Result<(Told, Piece), CallError> {
             .iter()
             .map(|covered| Covered {
                 map: MapId {
-                    name: covered.map.as_str().into(),
+                    name: (*covered.map).into(),
                     version: covered.version,
                 },
-                shards: covered.shards.iter().map(|id| id.as_str().into()).collect(),
+                shards: covered.shards.iter().map(|id| (**id).into()).collect(),
             })
             .collect(),
         partial: !envelope.complete,

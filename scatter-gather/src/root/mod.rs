@@ -8,6 +8,7 @@ mod answer;
 mod drive;
 mod fanout;
 mod leaf;
+mod meters;
 mod question;
 mod watch;
 
@@ -19,8 +20,8 @@ pub use watch::{apply, watch};
 
 use crate::definition::{FanoutSpec, RouteSpec};
 use crate::merge::Merger;
-use crate::pool::{Admission, AdmissionCaps, Hosts};
-use http::Method;
+use crate::pool::{Admission, AdmissionCaps, Hosts, Resolve};
+use http::{HeaderValue, Method};
 use quorate_core::error::{Code, Error};
 use quorate_core::types::Name;
 use std::collections::BTreeMap;
@@ -33,10 +34,13 @@ pub const DEPTH_MAX: u32 = 8;
 #[derive(Debug)]
 pub struct Root {
     hosts: Arc<Hosts>,
+    /// What leaves of the file's fan-outs are shown.
+    credential: Option<HeaderValue>,
     fanouts: RwLock<BTreeMap<Name, Arc<Fanout>>>,
 }
 
 /// Where a definition came from.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -49,8 +53,20 @@ pub enum Origin {
 impl Root {
     /// A root without fan-outs.
     pub fn new(caps: AdmissionCaps) -> Arc<Self> {
+        Self::over(Hosts::new(Admission::new(caps)), None)
+    }
+
+    /// The same with names of one's own.
+    pub fn with_names(caps: AdmissionCaps, names: Arc<dyn Resolve>) -> Arc<Self> {
+        Self::over(Hosts::with(Admission::new(caps), names, None), None)
+    }
+
+    /// The same over these connections, and with a credential (`Authorization`) that is shown to the leaves of
+    /// fan-outs from the file: who may define fan-outs over the API must not learn it.
+    pub fn over(hosts: Arc<Hosts>, credential: Option<HeaderValue>) -> Arc<Self> {
         Arc::new(Self {
-            hosts: Hosts::new(Admission::new(caps)),
+            hosts,
+            credential,
             fanouts: RwLock::default(),
         })
     }
@@ -100,6 +116,12 @@ impl Root {
         merger: Option<Arc<dyn Merger>>,
     ) -> Result<Arc<Fanout>, Error> {
         spec.check()?;
+        if !self.hosts.is_secured() && spec.is_secured() {
+            return Err(Error::invalid(
+                "shards.replicas, merge: https:// needs an authority to trust, which this process has none of: set \
+                 QUORATE_SERVERS_CA, or write http://",
+            ));
+        }
         let mut all = self.fanouts.write().unwrap_or_else(PoisonError::into_inner);
         let before = all.get(name).cloned();
         if let Some(before) = &before {
@@ -133,7 +155,7 @@ impl Root {
             spec,
             version,
             origin,
-            &self.hosts,
+            self,
             before.as_deref(),
             merger,
         )?;

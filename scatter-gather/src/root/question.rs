@@ -91,30 +91,52 @@ impl Question {
             self.may_hedge = budget > Share::ZERO;
         }
         self.nested = text(&headers, "quorate-nested")?.is_some_and(|value| value == "1");
+        let mut keys = Vec::new();
         for value in headers.get_all("quorate-key") {
             let key = value.to_str().map_err(|_| {
                 Error::invalid("quorate-key: send visible ASCII characters, others as %XX")
             })?;
-            self.keys.push(unescape(key)?);
+            keys.push(unescape(key)?);
         }
+        let range = match text(&headers, "quorate-range")? {
+            None => None,
+            Some(range) => {
+                let (from, to) = range.split_once(',').ok_or_else(|| {
+                    Error::invalid("quorate-range: send FROM,TO (TO empty for the end), with a comma in a key as %2C")
+                })?;
+                Some((unescape(from)?, unescape(to)?))
+            }
+        };
+        self.only(keys, range)?;
+        self.headers = headers;
+        Ok(self)
+    }
+
+    /// Asks only the shards of these keys, or those that have keys in this range, on top of what was said
+    /// before.
+    ///
+    /// # Errors
+    /// Too many keys, or keys and a range.
+    pub fn only(
+        &mut self,
+        keys: Vec<String>,
+        range: Option<(String, String)>,
+    ) -> Result<(), Error> {
+        self.keys.extend(keys);
         if self.keys.len() > KEYS_MAX {
             return Err(Error::invalid(format!(
                 "quorate-key: send at most {KEYS_MAX}"
             )));
         }
-        if let Some(range) = text(&headers, "quorate-range")? {
-            let (from, to) = range.split_once(',').ok_or_else(|| {
-                Error::invalid("quorate-range: send FROM,TO (TO empty for the end), with a comma in a key as %2C")
-            })?;
-            self.range = Some((unescape(from)?, unescape(to)?));
+        if range.is_some() {
+            self.range = range;
         }
         if self.range.is_some() && !self.keys.is_empty() {
             return Err(Error::invalid(
                 "quorate-key, quorate-range: send one of them",
             ));
         }
-        self.headers = headers;
-        Ok(self)
+        Ok(())
     }
 
     /// Whether its calls may be made twice.
@@ -129,7 +151,11 @@ impl Question {
     pub(super) fn shards(&self, fanout: &Fanout) -> Result<Vec<usize>, Error> {
         let refused = |error: crate::definition::KeyError| Error::invalid(error.to_string());
         if let Some((from, to)) = &self.range {
-            return fanout.keys().shards(from, to).map_err(refused);
+            match fanout.keys().shards(from, to) {
+                // All of a node's shards are of its parent's range, however it divides them.
+                Err(crate::definition::KeyError::NoRanges) if self.nested => {}
+                found => return found.map_err(refused),
+            }
         }
         if self.keys.is_empty() {
             return Ok((0..fanout.spec().shards.len()).collect());

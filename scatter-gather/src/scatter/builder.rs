@@ -5,9 +5,11 @@ use crate::definition::{
     CanarySpec, FanoutSpec, HedgeSpec, LimitsSpec, PolicySpec, RetrySpec, ShardSpec,
 };
 use crate::merge::{ConcatOptions, MergeSpec, Merger};
-use crate::pool::{AdmissionCaps, LeafUrl, Protocol};
+use crate::pool::{Admission, AdmissionCaps, Hosts, LeafUrl, Protocol};
 use crate::root::{Origin, Root};
 use quorate_core::error::Error;
+#[cfg(feature = "tls")]
+use quorate_core::tls::upstream::Upstream;
 use quorate_core::types::Name;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub struct Builder {
     edits: Vec<Edit>,
     merger: Option<Arc<dyn Merger>>,
     caps: AdmissionCaps,
+    #[cfg(feature = "tls")]
+    upstream: Option<Upstream>,
 }
 
 type Edit = Box<dyn FnOnce(&mut FanoutSpec) + Send>;
@@ -149,6 +153,24 @@ impl Builder {
         self
     }
 
+    /// The authorities that leaves behind `https://` must be signed by; without it none is called.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, upstream: Upstream) -> Self {
+        self.upstream = Some(upstream);
+        self
+    }
+
+    fn hosts(&self) -> Result<Arc<Hosts>, Error> {
+        let admission = Admission::new(self.caps);
+        #[cfg(feature = "tls")]
+        if let Some(upstream) = &self.upstream {
+            return Hosts::secured(admission, upstream)
+                .map_err(|error| Error::invalid(error.to_string()));
+        }
+        Ok(Hosts::new(admission))
+    }
+
     /// Anything else of a definition.
     #[must_use]
     pub fn edit(mut self, edit: impl FnOnce(&mut FanoutSpec) + Send + 'static) -> Self {
@@ -161,11 +183,11 @@ impl Builder {
     /// # Errors
     /// A definition that could not work, with the field.
     pub fn build(self) -> Result<Scatter, Error> {
+        let root = Root::over(self.hosts()?, None);
         let mut spec = FanoutSpec::new(self.shards, MergeSpec::Concat(ConcatOptions::default()));
         for edit in self.edits {
             edit(&mut spec);
         }
-        let root = Root::new(self.caps);
         let mut local = Vec::with_capacity(self.local.len());
         for (url, leaf) in self.local {
             let url = LeafUrl::parse(&url).map_err(|error| Error::invalid(error.to_string()))?;

@@ -20,10 +20,11 @@
 //! ```
 //!
 //! The library is a [`crate::root::Root`] with one fan-out: what the containers do, it does, without a
-//! listener. Leaves may also live in this process ([`Builder::shard_of`]), merged by a [`Merger`](crate::merge::Merger) of
+//! listener, and it is a [`tower::Service`] of a [`Question`]. Leaves may also live in this process ([`Builder::shard_of`]), merged by a [`Merger`](crate::merge::Merger) of
 //! one's own.
 
 mod builder;
+mod service;
 
 #[cfg(test)]
 mod tests;

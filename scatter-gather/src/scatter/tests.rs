@@ -42,11 +42,7 @@ fn quorum(quorum: u32) -> PolicySpec {
 }
 
 fn fates(answer: &Answer) -> Vec<&str> {
-    answer
-        .shards
-        .iter()
-        .map(|line| line.outcome.as_str())
-        .collect()
+    answer.shards.iter().map(|line| &*line.outcome).collect()
 }
 
 /// Leaves of this process are summed, and the request reaches each as it was sent.
@@ -229,4 +225,34 @@ async fn bad_definitions_are_refused() {
         assert_eq!(error.code, Code::InvalidArgument);
         assert!(error.detail.contains(field), "{field}: {error}");
     }
+}
+
+/// A request that a leaf refuses is not held against the replica: nothing is wrong with it.
+#[tokio::test]
+async fn a_refused_request_ejects_nobody() {
+    let refuses = || leaf_fn(|_| async { Err(LeafError::Refused("no such field".to_owned())) });
+    let scatter = sum(Scatter::builder()
+        .timeout(LONG)
+        .shard_of("0", [refuses(), refuses()]));
+    for _ in 0..10 {
+        let error = scatter.query("").await.unwrap_err();
+        assert_eq!(error.code, Code::InsufficientShards);
+        assert!(error.detail.contains("no such field"), "{error}");
+    }
+    for replica in &scatter.targets().shards[0].replicas {
+        assert_eq!(replica.failures_in_a_row, 0, "{replica:?}");
+    }
+}
+
+/// What stands before services stands before a scatter.
+#[tokio::test]
+async fn a_scatter_is_a_service() {
+    use tower::ServiceExt as _;
+    let scatter = sum(Scatter::builder().timeout(LONG).shard_of("0", [value(7)]));
+    let limited = tower::limit::ConcurrencyLimit::new(scatter, 1);
+    let answer = limited
+        .oneshot(Question::query(Bytes::new()))
+        .await
+        .unwrap();
+    assert_eq!(answer.merged.body, r#"{"value":7}"#);
 }

@@ -2,7 +2,7 @@
 
 use crate::api::gate_router;
 use crate::gate::Gate;
-use crate::pool::LeafUrl;
+use crate::pool::{Admission, AdmissionCaps, Hosts, LeafUrl};
 use quorate_core::runtime::{Failure, Service, Starting, Status};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -20,7 +20,18 @@ pub async fn gate(starting: Starting) -> Result<Service, Failure> {
     };
     let url = LeafUrl::parse(&upstream.0)
         .map_err(|error| Failure::config(format!("upstream: {error}")))?;
-    let gate = Arc::new(Gate::new(url));
+    let admission = Admission::new(AdmissionCaps::default());
+    let hosts = match settings.upstream() {
+        Some(upstream) => Hosts::secured(admission, &upstream)
+            .map_err(|error| Failure::config(error.to_string()))?,
+        None if url.is_secure() => {
+            return Err(Failure::config(
+                "upstream: https:// needs an authority to trust: set QUORATE_SERVERS_CA (--servers-ca)",
+            ));
+        }
+        None => Hosts::new(admission),
+    };
+    let gate = Arc::new(Gate::over(&hosts, url));
     let (status, seen) = watch::channel(Status {
         ready: true,
         ..Status::default()

@@ -3,6 +3,8 @@
 use crate::support::{Container, Leaf, Manner, json, request};
 use quorate_scatter_gather::server;
 use serde_json::json as value;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Asks with a deadline; gives the status.
 async fn hurry(address: std::net::SocketAddr, ms: &'static str) -> u16 {
@@ -51,7 +53,7 @@ async fn a_gate_stands_in_front() {
     };
     let first = ask(limit, "8000");
     while gate.get("/v1/gate").await.json()["in_flight"] != limit {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // These wait at the door until their time has passed.
     for waiting in ask(5, "200") {
@@ -68,6 +70,48 @@ async fn a_gate_stands_in_front() {
     let load = gate.get("/v1/gate").await.json();
     assert_eq!(load["expired"], 5, "{load}");
     assert!(load["limit"].as_u64().unwrap() < limit as u64, "{load}");
+}
+
+/// Proves that a leaf is told the time that is left when its turn comes, not what there was when the request came.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_takes_of_the_time() {
+    static OPEN: Semaphore = Semaphore::const_new(0);
+    let told = async |headers: http::HeaderMap| {
+        let _leave = OPEN.acquire().await;
+        let told = &headers["quorate-deadline-ms"];
+        told.to_str().unwrap_or_default().to_owned()
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let leaf = axum::Router::new().fallback(told);
+    tokio::spawn(async move { axum::serve(listener, leaf).await });
+    let gate = Container::run("sidecar", &[("QUORATE_UPSTREAM", &url)], server::gate).await;
+    let address = gate.address;
+    let ask = || {
+        tokio::spawn(async move {
+            let within = [("quorate-deadline-ms", "50000")];
+            request(address, "GET", "/", &within, "").await
+        })
+    };
+    let load = async || gate.get("/v1/gate").await.json();
+    let limit = load().await["limit"].as_u64().unwrap();
+    let first: Vec<_> = (0..limit).map(|_| ask()).collect();
+    while load().await["in_flight"] != limit {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let waiting = ask();
+    while load().await["queued"] != 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    OPEN.add_permits(1);
+    for asked in first {
+        assert_eq!(asked.await.unwrap().status, 200);
+    }
+    let told = waiting.await.unwrap();
+    assert_eq!(told.status, 200, "{told:?}");
+    let told: u64 = told.text().parse().unwrap();
+    assert!((1..=49_500).contains(&told), "{told}");
 }
 
 /// Proves that a gate without a leaf does not start, and says what to set.

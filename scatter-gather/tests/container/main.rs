@@ -3,6 +3,11 @@
 
 mod faults;
 mod gate;
+mod grpc;
+mod keys;
 mod malformed;
+mod names;
+mod pool;
 mod scatter;
+mod secured;
 mod support;

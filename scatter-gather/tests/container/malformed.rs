@@ -223,4 +223,20 @@ async fn openapi_is_whole() {
     ] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
+    // What is sent and answered is described, field by field.
+    let schemas = &openapi["components"]["schemas"];
+    for (schema, field) in [
+        ("FanoutSpec", "shards"),
+        ("FanoutSpec", "merge"),
+        ("LimitsSpec", "merge_bytes"),
+        ("TopKOptions", "score"),
+        ("TargetsView", "hedge_budget"),
+        ("Envelope", "complete"),
+        ("AttemptLine", "took_us"),
+    ] {
+        assert!(
+            schemas[schema]["properties"][field].is_object(),
+            "{schema}.{field}"
+        );
+    }
 }

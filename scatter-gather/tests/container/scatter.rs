@@ -343,3 +343,30 @@ async fn definitions_from_a_file() {
     root.shutdown.order();
     assert_eq!(root.ended.await.unwrap(), quorate_core::runtime::Exit::Ok);
 }
+
+/// Proves that the leaves of the file's fan-outs are shown the root's credential, and those of the API's are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn leaves_are_shown_a_credential() {
+    let leaf = Leaf::start(Manner::Echo).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, token) = (dir.path().join("fanouts.json"), dir.path().join("token"));
+    let definition = over(&[&leaf], &value!("concat"));
+    std::fs::write(&file, value!({"filed": definition}).to_string()).unwrap();
+    std::fs::write(&token, "hunter2\n").unwrap();
+    let variables = [
+        ("QUORATE_FANOUTS_FILE", file.to_str().unwrap()),
+        ("QUORATE_SERVERS_TOKEN_FILE", token.to_str().unwrap()),
+    ];
+    let root = Container::run("serve", &variables, quorate_scatter_gather::server::root).await;
+    root.define("defined", &definition).await;
+    let shown = "authorization: bearer hunter2";
+    let filed = root.query("filed", &[], "{}").await;
+    assert!(
+        filed.text().to_ascii_lowercase().contains(shown),
+        "{filed:?}"
+    );
+    let defined = root.query("defined", &[], "{}").await;
+    assert!(!defined.text().contains("hunter2"), "{defined:?}");
+    let listed = root.get("/v1/fanouts").await;
+    assert!(!listed.text().contains("hunter2"), "{listed:?}");
+}

@@ -30,8 +30,23 @@ impl Container {
         Self::run("serve", &[], server::root).await
     }
 
-    /// A container of any kind.
+    /// A container of any kind, when it is ready.
     pub async fn run<F>(
+        role: &'static str,
+        variables: &[(&str, &str)],
+        service: impl FnOnce(Starting) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Service, Failure>> + Send + 'static,
+    {
+        let container = Self::start(role, variables, service);
+        let ready = container.get("/v1/wait?timeout_ms=30000").await;
+        assert_eq!(ready.status, 200, "{ready:?}");
+        container
+    }
+
+    /// The same as soon as it listens.
+    pub fn start<F>(
         role: &'static str,
         variables: &[(&str, &str)],
         service: impl FnOnce(Starting) -> F + Send + 'static,
@@ -52,14 +67,11 @@ impl Container {
         };
         let shutdown = Shutdown::manual();
         let ended = tokio::spawn(run(spec, settings, shutdown.clone(), service));
-        let container = Self {
+        Self {
             address,
             shutdown,
             ended,
-        };
-        let ready = container.get("/v1/wait?timeout_ms=30000").await;
-        assert_eq!(ready.status, 200, "{ready:?}");
-        container
+        }
     }
 
     pub fn url(&self, path: &str) -> String {

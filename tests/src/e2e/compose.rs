@@ -56,6 +56,15 @@ pub(super) async fn transcode(_: Images) -> anyhow::Result<String> {
     .await
 }
 
+pub(super) async fn search(_: Images) -> anyhow::Result<String> {
+    finishes(&Example {
+        project: "quorate-e2e-search",
+        files: &["search/docker-compose.yml"],
+        finishes: &["client"],
+    })
+    .await
+}
+
 /// A project that is started; dropping it removes it with its volumes.
 struct Up<'a> {
     example: &'a Example,

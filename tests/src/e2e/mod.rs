@@ -146,6 +146,12 @@ pub static SCENARIOS: &[Scenario] = &[
         compose::transcode,
         "the transcoding pipeline comes up by one command, and the film passes every check"
     ),
+    scenario!(
+        "compose-search",
+        180,
+        compose::search,
+        "the search comes up by one command, six leaves behind gates and a root, and the client gets a complete answer"
+    ),
 ];
 
 /// How one ended.

@@ -1,45 +1,85 @@
 //! `quorate bench scatter`: what scattering costs, and what its policy does to the tail.
 
 use crate::context::Context;
-use crate::errors::Outcome;
-use crate::output::Render;
+use crate::errors::{Exit, Failure, Outcome};
+use crate::output::{Render, write_out};
 use crate::table::Table;
-use clap::Args;
-use quorate_scatter_gather::bench::{Overhead, overhead};
+use clap::{Args, ValueEnum};
+use quorate_scatter_gather::bench::{self, Leaves, Load, Manner, Overhead};
 use quorate_scatter_gather::sim::{self, Overload};
 use serde::Serialize;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
 
 /// Leaf calls in each way of asking, so that every number of leaves gets a like share of the time.
 const CALLS: usize = 100_000;
 /// Fewest and most pairs of requests for one number of leaves.
 const PAIRS_MIN: usize = 100;
 const PAIRS_MAX: usize = 3_000;
+/// Large answers, and the servers they come from.
+const BYTES: u64 = 1 << 20;
+const SERVERS: usize = 10;
 
-/// Compare a scatter with a hand-written join of the same calls, or replay The Tail at Scale
+/// Measure scatter/gather on this machine: what it costs, and what its policies do
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  quorate bench scatter
+  quorate bench scatter                                     beside a hand-written join of the same calls
   quorate bench scatter --leaves 10,100
-  quorate bench scatter --simulated
-  quorate bench scatter --simulated --shards 100 --requests 20000 -o json
+  quorate bench scatter simulated                           The Tail at Scale, in simulated time
+  quorate bench scatter tail --shards 20 --requests 20000   the same over real sockets
+  quorate bench scatter hung | overload | cancels | memory
 
 Simulated figures follow from the seed alone and are the same on every machine.")]
 pub(super) struct Scatter {
-    /// In simulated time: the experiments of The Tail at Scale beside their closed form
-    #[arg(long)]
-    simulated: bool,
-    /// Leaves of a request, several in turn
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000", conflicts_with = "simulated", value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    /// What to measure
+    #[arg(value_enum, default_value_t = Experiment::Overhead)]
+    experiment: Experiment,
+    /// Leaves of a request, several in turn (overhead)
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000", value_parser = clap::value_parser!(u32).range(1..=4_000))]
     leaves: Vec<u32>,
-    /// Shards of a simulated request
-    #[arg(long, value_name = "N", default_value_t = 1_000, requires = "simulated", value_parser = clap::value_parser!(u32).range(10..=4_000))]
-    shards: u32,
-    /// Simulated requests for each policy
-    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "simulated", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
-    requests: u32,
-    /// What the simulation follows from
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "simulated")]
+    /// Shards of a request; 1000 in simulated time and for memory, 20 over sockets, 1 for overload
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    shards: Option<u32>,
+    /// Requests for each policy; 100000 in simulated time, 10000 over sockets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    requests: Option<u32>,
+    /// Requests a second (tail, hung)
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Seconds of twice the load (overload)
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(5..=600))]
+    seconds: u32,
+    /// Calls that are cancelled (cancels)
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    calls: u32,
+    /// Calls of a request at once (memory)
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    at_once: u32,
+    /// What the times of leaves follow from
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Be the leaves of another process, until stdin ends
+    #[arg(long, hide = true)]
+    serve_leaves: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Experiment {
+    /// Time and processor beside a hand-written join over the same connections
+    Overhead,
+    /// The Tail at Scale in simulated time
+    Simulated,
+    /// The Tail at Scale over real sockets
+    Tail,
+    /// A tenth of the replicas take requests and never answer
+    Hung,
+    /// Twice what the leaves can do
+    Overload,
+    /// Calls cancelled by the million
+    Cancels,
+    /// Memory of a merge of large answers
+    Memory,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,30 +89,262 @@ struct Simulated {
 }
 
 #[derive(Debug, Serialize)]
+struct Tail {
+    tables: Vec<sim::Table>,
+}
+
+#[derive(Debug, Serialize)]
 struct Measured {
     overhead: Vec<Overhead>,
 }
 
+/// Figures with their names.
+#[derive(Debug, Serialize)]
+struct Figures<T> {
+    #[serde(flatten)]
+    found: T,
+    #[serde(skip)]
+    rows: Vec<(&'static str, String)>,
+}
+
 impl Scatter {
     pub(super) fn run(self, context: Context) -> Outcome {
-        if self.simulated {
-            return context.output.print(&Simulated {
-                tables: vec![
-                    sim::tail_at_scale(self.shards, self.requests, self.seed),
-                    sim::head_to_head(self.requests, self.seed),
-                ],
-                all_slower: sim::all_slower(self.seed),
-            });
+        if self.serve_leaves {
+            return serve_leaves();
         }
+        match self.experiment {
+            Experiment::Overhead => self.overhead(context),
+            Experiment::Simulated => self.simulated(context),
+            Experiment::Tail => self.tail(context),
+            Experiment::Hung => self.hung(context),
+            Experiment::Overload => self.overload(context),
+            Experiment::Cancels => self.cancels(context),
+            Experiment::Memory => self.memory(context),
+        }
+    }
+
+    fn shards(&self, usual: usize) -> usize {
+        self.shards.map_or(usual, |shards| shards as usize)
+    }
+
+    fn load(&self, requests: u32) -> Load {
+        Load {
+            shards: self.shards(20),
+            requests: self.requests.unwrap_or(requests).into(),
+            rate: self.rate,
+            seed: self.seed,
+        }
+    }
+
+    fn overhead(self, context: Context) -> Outcome {
         let mut measured = Vec::with_capacity(self.leaves.len());
         for &leaves in &self.leaves {
             context.output.note(format!("{leaves} leaves"));
             let leaves = leaves as usize;
             let pairs = (CALLS / leaves).clamp(PAIRS_MIN, PAIRS_MAX);
             let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
-            measured.push(overhead(leaves, pairs)?);
+            measured.push(bench::overhead(leaves, pairs)?);
         }
         context.output.print(&Measured { overhead: measured })
+    }
+
+    fn simulated(self, context: Context) -> Outcome {
+        let shards = self.shards.unwrap_or(1_000);
+        let requests = self.requests.unwrap_or(100_000);
+        context.output.print(&Simulated {
+            tables: vec![
+                sim::tail_at_scale(shards, requests, self.seed),
+                sim::head_to_head(requests, self.seed),
+            ],
+            all_slower: sim::all_slower(self.seed),
+        })
+    }
+
+    fn tail(self, context: Context) -> Outcome {
+        let load = self.load(10_000);
+        let tables = context.block_on(async {
+            let one = Load {
+                rate: load.rate.saturating_mul(5),
+                ..load
+            };
+            Ok::<_, Failure>(vec![
+                bench::tail_at_scale(load).await?,
+                bench::head_to_head(one).await?,
+            ])
+        })?;
+        context.output.print(&Tail { tables })
+    }
+
+    fn hung(self, context: Context) -> Outcome {
+        let load = self.load(10_000);
+        let found = context.block_on(async { Ok::<_, Failure>(bench::hung(load).await?) })?;
+        let row = |row: &sim::Row| {
+            format!(
+                "p50 {:.1} ms, p95 {:.1}, p99 {:.1}, p99.9 {:.1}, {:.2} % hedged",
+                row.p50,
+                row.p95,
+                row.p99,
+                row.p999,
+                row.extra * 100.0
+            )
+        };
+        let rows = vec![
+            ("shards, two replicas each", found.shards.to_string()),
+            (
+                "servers that hang",
+                format!("{} of {}", found.hung, found.servers),
+            ),
+            ("all well", row(&found.healthy)),
+            ("with those that hang", row(&found.with_hung)),
+            (
+                "p99, times",
+                format!("{:.2}", found.with_hung.p99 / found.healthy.p99),
+            ),
+            ("requests without a whole answer", found.failed.to_string()),
+        ];
+        context.output.print(&Figures { found, rows })
+    }
+
+    fn overload(self, context: Context) -> Outcome {
+        let (shards, seconds) = (self.shards(1), self.seconds);
+        let found = context
+            .block_on(async { Ok::<_, Failure>(bench::overload(shards, seconds).await?) })?;
+        let rows = vec![
+            ("shards behind gates", found.shards.to_string()),
+            (
+                "whole answers a second, at capacity",
+                format!("{:.1}", found.peak),
+            ),
+            (
+                "the same at twice the load",
+                format!("{:.1}", found.goodput),
+            ),
+            (
+                "of the peak",
+                format!("{:.1} %", 100.0 * found.goodput / found.peak),
+            ),
+            (
+                "p99 of those answered",
+                format!("{:.0} ms", found.accepted_p99_ms),
+            ),
+            ("refused", format!("{:.1} %", 100.0 * found.refused)),
+            (
+                "p50 of those refused",
+                format!("{:.1} ms", found.refused_p50_ms),
+            ),
+            (
+                "recovered after",
+                format!("{:.1} s", found.recovery_seconds),
+            ),
+        ];
+        context.output.print(&Figures { found, rows })
+    }
+
+    fn cancels(self, context: Context) -> Outcome {
+        let calls = u64::from(self.calls);
+        let found = context.block_on(async { Ok::<_, Failure>(bench::cancels(calls).await?) })?;
+        let rows = vec![
+            ("calls cancelled", found.cancelled.to_string()),
+            ("requests", found.requests.to_string()),
+            ("requests without an answer", found.failed.to_string()),
+            ("connections opened", found.connections.to_string()),
+            (
+                "connections lost to GOAWAY or otherwise",
+                found.lost.to_string(),
+            ),
+            ("time", format!("{:.1} s", found.seconds)),
+        ];
+        context.output.print(&Figures { found, rows })
+    }
+
+    fn memory(self, context: Context) -> Outcome {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(Exit::Temporary, format!("no program: {error}")))?;
+        let mut leaves = Child::start(&program)?;
+        let (shards, at_once) = (self.shards(1_000), self.at_once);
+        let servers = leaves.urls()?;
+        let found = context.block_on(async {
+            Ok::<_, Failure>(bench::memory(&servers, shards, BYTES, at_once).await?)
+        })?;
+        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        let rows = vec![
+            ("shards", found.shards.to_string()),
+            ("calls at once", found.calls.to_string()),
+            ("answers", mib(found.answered)),
+            ("result", format!("{} bytes, 100 hits", found.result)),
+            ("resident before", mib(found.before)),
+            ("peak above that", mib(found.growth)),
+            ("time", format!("{:.2} s", found.seconds)),
+        ];
+        context.output.print(&Figures { found, rows })
+    }
+}
+
+/// Leaves in a process of their own, so that their memory is not counted as the root's.
+struct Child(std::process::Child);
+
+impl Child {
+    fn start(program: &std::path::Path) -> Outcome<Self> {
+        let child = std::process::Command::new(program)
+            .args(["bench", "scatter", "memory", "--serve-leaves"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let child =
+            child.map_err(|error| Failure::new(Exit::Temporary, format!("no leaves: {error}")))?;
+        Ok(Self(child))
+    }
+
+    fn urls(&mut self) -> Outcome<Vec<String>> {
+        let mut line = String::new();
+        if let Some(stdout) = &mut self.0.stdout {
+            BufReader::new(stdout)
+                .read_line(&mut line)
+                .map_err(|error| Failure::new(Exit::Temporary, format!("no leaves: {error}")))?;
+        }
+        let urls: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        if urls.is_empty() {
+            return Err(Failure::new(Exit::Temporary, "the leaves did not start"));
+        }
+        Ok(urls)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Its stdin ends here, and with it the process.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn serve_leaves() -> Outcome {
+    let manner = Manner::Hits {
+        bytes: usize::try_from(BYTES).unwrap_or(usize::MAX),
+    };
+    let leaves = Leaves::start(SERVERS, manner)
+        .map_err(|error| Failure::new(Exit::Temporary, format!("no leaves: {error}")))?;
+    let mut line = leaves.urls().join(" ");
+    line.push('\n');
+    write_out(line.as_bytes())?;
+    // Until the other end is closed.
+    let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+    Ok(())
+}
+
+impl<T: Serialize> Render for Figures<T> {
+    fn table(&self) -> Table {
+        let mut table = Table::fields();
+        for (name, value) in &self.rows {
+            table.field(name, value);
+        }
+        table
+    }
+}
+
+impl Render for Tail {
+    fn table(&self) -> Table {
+        tails(&self.tables)
     }
 }
 
@@ -97,46 +369,52 @@ impl Render for Measured {
     }
 }
 
-impl Render for Simulated {
-    fn table(&self) -> Table {
-        let mut all = Table::new(&[
-            "hedge",
-            "",
-            ">p50 ms",
-            ">p95 ms",
-            ">p99 ms",
-            ">p99.9 ms",
-            ">extra",
-        ]);
-        for experiment in &self.tables {
-            all.row([&experiment.title, &"", &"", &"", &"", &"", &""]);
-            for line in &experiment.lines {
-                let rows = [
-                    ("published", line.published),
-                    ("closed form", line.closed),
-                    ("measured", Some(line.measured)),
-                ];
-                for (kind, row) in rows {
-                    let Some(row) = row else { continue };
-                    let ms = |ms: f64| {
-                        if ms > 0.0 {
-                            format!("{ms:.1}")
-                        } else {
-                            "–".to_owned()
-                        }
-                    };
-                    all.row([
-                        &format!("  {}", line.policy),
-                        &kind,
-                        &ms(row.p50),
-                        &ms(row.p95),
-                        &ms(row.p99),
-                        &ms(row.p999),
-                        &format!("{:.2} %", row.extra * 100.0),
-                    ]);
-                }
+/// Published, computed and measured side by side.
+fn tails(tables: &[sim::Table]) -> Table {
+    let mut all = Table::new(&[
+        "hedge",
+        "",
+        ">p50 ms",
+        ">p95 ms",
+        ">p99 ms",
+        ">p99.9 ms",
+        ">extra",
+    ]);
+    for experiment in tables {
+        all.row([&experiment.title, &"", &"", &"", &"", &"", &""]);
+        for line in &experiment.lines {
+            let rows = [
+                ("published", line.published),
+                ("closed form", line.closed),
+                ("measured", Some(line.measured)),
+            ];
+            for (kind, row) in rows {
+                let Some(row) = row else { continue };
+                let ms = |ms: f64| {
+                    if ms > 0.0 {
+                        format!("{ms:.1}")
+                    } else {
+                        "–".to_owned()
+                    }
+                };
+                all.row([
+                    &format!("  {}", line.policy),
+                    &kind,
+                    &ms(row.p50),
+                    &ms(row.p95),
+                    &ms(row.p99),
+                    &ms(row.p999),
+                    &format!("{:.2} %", row.extra * 100.0),
+                ]);
             }
         }
+    }
+    all
+}
+
+impl Render for Simulated {
+    fn table(&self) -> Table {
+        let mut all = tails(&self.tables);
         let mut slower = Table::new(&["all leaves ten times slower at once", ">extra"]);
         for (when, extra) in [
             ("ten seconds before", self.all_slower.before),

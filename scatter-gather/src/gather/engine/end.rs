@@ -21,7 +21,11 @@ impl Gather {
         slot.stage = Stage::Final(fate);
         slot.reason = reason;
         slot.elapsed = now.since(self.started);
-        self.tally.open -= u32::from(asked);
+        if asked {
+            self.tally.open -= 1;
+        } else {
+            self.tally.idle -= 1;
+        }
         let plan = &self.plan.shards[shard as usize];
         let weight = u64::from(plan.weight);
         if fate == Fate::Merged {
@@ -156,9 +160,12 @@ impl Gather {
                 continue;
             }
             let (fate, reason) = match (why, slot.stage) {
-                (Why::Canary | Why::Deadline, Stage::Idle) if self.plan.canary.is_some() => {
+                (Why::Canary | Why::Deadline, Stage::Idle) if self.canary_out => {
                     (Fate::Skipped, Reason::Canary)
                 }
+                // It waited for room and was never asked.
+                (Why::Deadline, Stage::Idle) => (Fate::Skipped, Reason::Deadline),
+                (Why::PolicyMet, Stage::Idle) => (Fate::Skipped, Reason::PolicyMet),
                 (Why::Deadline, _) => (Fate::TimedOut, Reason::Deadline),
                 (Why::PolicyMet, _) => (Fate::Unneeded, Reason::PolicyMet),
                 (Why::Cancelled, _) => (Fate::Unneeded, Reason::Cancelled),

@@ -47,6 +47,8 @@ pub struct Gather {
     undeposited: u32,
     cover: Cover,
     nested: BTreeMap<u32, Box<Nested>>,
+    /// Shards before this one are not idle.
+    first_idle: u32,
     /// The canary was sent and has not been judged.
     canary_out: bool,
     /// Canary shards that are not final.
@@ -100,6 +102,8 @@ struct Tally {
     lost_weight: u64,
     required_missing: u32,
     required_lost: u32,
+    /// Not asked and not final.
+    idle: u32,
     /// Asked and not final.
     open: u32,
     /// Shards that were late at some time.
@@ -117,6 +121,7 @@ impl Gather {
         let mut tally = Tally::default();
         for shard in plan.shards.iter() {
             tally.shards += 1;
+            tally.idle += 1;
             tally.weight += u64::from(shard.weight);
             tally.required_missing += u32::from(shard.required);
         }
@@ -136,6 +141,7 @@ impl Gather {
             undeposited: 0,
             cover: Cover::default(),
             nested: BTreeMap::new(),
+            first_idle: 0,
             canary_out: false,
             canary_left: 0,
             canary_crashed: false,
@@ -223,6 +229,10 @@ impl Gather {
             Input::Timer => self.timer(now, out),
             Input::Cancel => self.close(now, Why::Cancelled, out),
             Input::Start => self.ignored += 1,
+        }
+        // Whatever it was, it may have made room for shards that wait.
+        if self.phase == Phase::Running && !self.canary_out {
+            self.ask_idle(out);
         }
     }
 

@@ -37,10 +37,8 @@ impl Gather {
         }
         match self.plan.canary {
             Some(canary) => {
-                let shards = self
-                    .idle()
-                    .take(usize::from(canary.shards))
-                    .collect::<Vec<_>>();
+                let count = self.plan.caps.calls.min(u32::from(canary.shards));
+                let shards = self.idle().take(count as usize).collect::<Vec<_>>();
                 self.canary_out = true;
                 self.canary_left = u8::try_from(shards.len()).unwrap_or(u8::MAX);
                 self.alarms.push(Reverse(Alarm {
@@ -63,13 +61,18 @@ impl Gather {
             .map(|(shard, _)| shard)
     }
 
-    /// Asks every shard that waited.
+    /// Asks the shards that wait, as many as there is room for.
     pub(super) fn ask_idle(&mut self, out: &mut Vec<Output>) {
-        out.reserve(self.slots.len());
-        for shard in 0..self.tally.shards {
-            if self.slots[shard as usize].stage == Stage::Idle {
-                self.ask(shard, Kind::Primary, out);
+        if self.tally.idle == 0 {
+            return;
+        }
+        let room = self.plan.caps.calls.saturating_sub(self.open_attempts);
+        out.reserve(room.min(self.tally.idle) as usize);
+        while self.tally.idle > 0 && self.open_attempts < self.plan.caps.calls {
+            if self.slots[self.first_idle as usize].stage == Stage::Idle {
+                self.ask(self.first_idle, Kind::Primary, out);
             }
+            self.first_idle += 1;
         }
     }
 
@@ -79,6 +82,7 @@ impl Gather {
         let slot = &mut self.slots[shard as usize];
         if slot.stage == Stage::Idle {
             slot.stage = Stage::Open;
+            self.tally.idle -= 1;
             self.tally.open += 1;
         }
         self.rows.push(Row {

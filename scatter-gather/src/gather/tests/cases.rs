@@ -464,3 +464,42 @@ fn partial_and_skipped_are_not_complete() {
         Some(Reason::NoMatch)
     );
 }
+
+/// More shards than calls at once come in waves, in order; those that had no turn before the end were
+/// skipped, and that is no complete answer.
+#[test]
+fn shards_wait_for_room() {
+    let mut leaves = Table::plain(&[10; 10]);
+    let mut plan = leaves.plan(Policy::ALL);
+    plan.caps.calls = 4;
+    let run = leaves.run(plan);
+    assert!(run.outcome.complete());
+    assert_eq!(end_ms(&run), 30);
+    let sent: Vec<_> = leaves
+        .calls
+        .iter()
+        .map(|(shard, _, at)| (*shard, *at))
+        .collect();
+    let waves = [0, 0, 0, 0, 10, 10, 10, 10, 20, 20];
+    assert_eq!(sent, (0..).zip(waves).collect::<Vec<_>>());
+
+    for (policy, reason) in [
+        (Policy::DEADLINE, Reason::Deadline),
+        (Policy::quorum(5), Reason::PolicyMet),
+    ] {
+        let mut leaves = Table::plain(&[10; 10]);
+        let mut plan = leaves.plan(policy);
+        plan.caps.calls = 4;
+        plan.deadline = Mono(25_000_000);
+        let run = leaves.run(plan);
+        assert_eq!(run.outcome.verdict, Verdict::Partial);
+        let last = run.outcome.accounting.shards[9];
+        let second_wave = reason == Reason::PolicyMet;
+        let fate = if second_wave {
+            Fate::Skipped
+        } else {
+            Fate::TimedOut
+        };
+        assert_eq!((last.fate, last.reason), (fate, Some(reason)));
+    }
+}

@@ -166,9 +166,19 @@ pub(super) fn scenario() -> impl Strategy<Value = Scenario> {
                 1..=Plan::ATTEMPTS_MAX,
                 option::weighted(0.2, 1..20_000_u64),
                 option::weighted(0.2, (1..=2_u8, 1..20_000_u64)),
+                prop_oneof![Just(16_u32), 1..8_u32],
             )
                 .prop_map(
-                    move |(deadline, reserve, hedge, idempotent, attempts, timeout, canary)| Plan {
+                    move |(
+                        deadline,
+                        reserve,
+                        hedge,
+                        idempotent,
+                        attempts,
+                        timeout,
+                        canary,
+                        calls,
+                    )| Plan {
                         policy,
                         reserve: Duration::from_micros(reserve),
                         hedge,
@@ -180,7 +190,7 @@ pub(super) fn scenario() -> impl Strategy<Value = Scenario> {
                             timeout: Duration::from_micros(us),
                         }),
                         caps: Caps {
-                            calls: 16,
+                            calls,
                             reply_bytes: 4_000,
                             request_bytes: 12_000,
                             covered: 8,

@@ -547,6 +547,10 @@ impl World<'_> {
                 "shard {shard} had {sends} calls, not {}",
                 line.attempts
             );
+            must!(
+                line.fate != Fate::Skipped || sends == 0,
+                "shard {shard} was asked and is called skipped"
+            );
             if line.fate == Fate::Merged {
                 sum += value(shard);
             }
