@@ -85,15 +85,31 @@ pub(super) async fn reassign(servers: &str, count: u32) -> Outcome<f64> {
         .execute(&caller, Command::CloseSession { session: dies })
         .await?;
     let took = begin.elapsed();
-    if ended.reply != Reply::Count(count) {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!("{:?} instead of {count} leaderships ended", ended.reply),
-        ));
+    if ended.reply != Reply::Count(1) {
+        let told = format!("{:?} instead of one session ended", ended.reply);
+        return Err(Failure::new(Exit::Refused, told));
     }
+    led_by(&client, count, |_| follows).await?;
     let close = Command::CloseSession { session: follows };
     client.execute(&caller, close).await?;
     Ok(ms(took))
+}
+
+/// Makes sure of who leads the first and the last of so many elections: one entry changes all of them.
+async fn led_by(client: &Client, count: u32, by: impl Fn(u32) -> SessionId) -> Outcome {
+    let elections = Election::from_service(Arc::new(client.clone()));
+    for number in [0, count - 1] {
+        let name = format!("bench-{number}");
+        let view = elections.get(&name).await?;
+        if view
+            .leader
+            .is_none_or(|leader| leader.session != by(number))
+        {
+            let told = format!("{name} is not led by the session that should lead it");
+            return Err(Failure::new(Exit::Refused, told));
+        }
+    }
+    Ok(())
 }
 
 /// What one cluster carried at once.
@@ -136,19 +152,10 @@ pub(super) async fn carry(nodes: &Nodes, servers: &str, plan: &Plan) -> Outcome<
         }
     }
     let renewed = begin.elapsed();
-    let led = client
-        .execute(
-            &Caller::default(),
-            Command::CloseSession { session: open[0] },
-        )
-        .await?;
-    let each = elections / sessions + u32::from(elections % sessions > 0);
-    if led.reply != Reply::Count(each) {
-        return Err(Failure::new(
-            Exit::Refused,
-            format!("a session led {:?} instead of {each}", led.reply),
-        ));
-    }
+    led_by(&client, elections, |number| {
+        open[usize::try_from(number).unwrap_or(0) % open.len()]
+    })
+    .await?;
     let reports = nodes.reports().await;
     Ok(Some(Carried {
         sessions,
