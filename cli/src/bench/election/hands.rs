@@ -44,18 +44,26 @@ pub(super) async fn hand_overs(servers: &str, count: u32) -> Outcome<Summary> {
     let (mut leader, _) = first.ok_or_else(|| late("a first leader"))?;
     for _ in 0..count {
         let next = if leader == "a" { "b" } else { "a" };
-        let (ordered, _) = within("a hand-over", async {
+        let mut refused = None;
+        let handed_over = within("a hand-over", async {
             loop {
                 let ordered = Instant::now();
-                // The one that handed over has to stand for election again first.
                 match driver.transfer(ELECTION, next, PATIENCE).await {
-                    Ok(transferring) => return (ordered, transferring),
-                    Err(_) => tokio::time::sleep(POLL).await,
+                    Ok(_) => return (ordered, leads.recv().await),
+                    // The one that handed over has to stand for election again first.
+                    Err(error) => refused = Some(error),
+                }
+                // An order whose outcome is not known may have been carried out.
+                if let Ok(told) = tokio::time::timeout(POLL, leads.recv()).await {
+                    return (ordered, told);
                 }
             }
         })
-        .await?;
-        let told = within("a hand-over", leads.recv()).await?;
+        .await;
+        let (ordered, told) = handed_over.map_err(|late| match refused {
+            Some(refused) => refused.into(),
+            None => late,
+        })?;
         let (new, at) = told.ok_or_else(|| late("a hand-over"))?;
         if new == next {
             latency.record(at.saturating_duration_since(ordered));
