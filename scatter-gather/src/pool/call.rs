@@ -5,10 +5,9 @@ use crate::gather::Reason;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use quorate_core::grpc_timeout;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,13 +52,15 @@ impl Call {
 impl Call {
     /// The same with so much time left, where it says how much there is.
     #[must_use]
+    #[cfg(feature = "server")]
     pub(crate) fn within(mut self, remaining: Duration) -> Self {
         self.remaining = Some(remaining);
         let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
-        let timeout = HeaderValue::try_from(grpc_timeout::format(remaining)).ok();
+        let timeout =
+            http::HeaderValue::try_from(quorate_core::grpc_timeout::format(remaining)).ok();
         for (name, value) in [
-            ("quorate-deadline-ms", Some(HeaderValue::from(ms))),
-            (grpc_timeout::GRPC_TIMEOUT, timeout),
+            ("quorate-deadline-ms", Some(http::HeaderValue::from(ms))),
+            (quorate_core::grpc_timeout::GRPC_TIMEOUT, timeout),
         ] {
             if let Some(value) = value
                 && self.headers.contains_key(name)

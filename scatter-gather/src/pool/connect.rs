@@ -45,6 +45,7 @@ pub(super) enum Speak {
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
     pub(super) url: LeafUrl,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "nothing is secured"))]
     pub(super) tls: Option<Connector>,
 }
 
