@@ -13,6 +13,9 @@ const DEATH_TTL: Duration = Duration::from_secs(2);
 /// Leases of applications whose sidecars see them exit: nothing of it is explained by a lease that runs out.
 const EXIT_TTL: Duration = Duration::from_secs(30);
 
+/// A hand-over that nobody was told of by then was called off; it takes some milliseconds otherwise.
+const CALLED_OFF_AFTER: Duration = Duration::from_secs(2);
+
 /// Two candidates hand leadership to each other.
 pub(super) async fn hand_overs(servers: &str, count: u32) -> Outcome<Summary> {
     const ELECTION: &str = "bench-hand-over";
@@ -48,13 +51,17 @@ pub(super) async fn hand_overs(servers: &str, count: u32) -> Outcome<Summary> {
         let handed_over = within("a hand-over", async {
             loop {
                 let ordered = Instant::now();
-                match driver.transfer(ELECTION, next, PATIENCE).await {
-                    Ok(_) => return (ordered, leads.recv().await),
-                    // The one that handed over has to stand for election again first.
-                    Err(error) => refused = Some(error),
-                }
+                // The one that handed over before leaves, and stands for election again. Until it does the order is
+                // refused; and if it leaves only now, the hand-over to it is called off.
+                let patience = match driver.transfer(ELECTION, next, PATIENCE).await {
+                    Ok(_) => CALLED_OFF_AFTER,
+                    Err(error) => {
+                        refused = Some(error);
+                        POLL
+                    }
+                };
                 // An order whose outcome is not known may have been carried out.
-                if let Ok(told) = tokio::time::timeout(POLL, leads.recv()).await {
+                if let Ok(told) = tokio::time::timeout(patience, leads.recv()).await {
                     return (ordered, told);
                 }
             }
