@@ -28,6 +28,10 @@ const FOOTER_BYTES: usize = SLICE_HEADER_BYTES + 20;
 /// Largest slice, in bytes: what a reader is willing to hold at once. Machines cut slices far smaller.
 pub const SLICE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes after which a file in the making is synced. Synced only at its end, a file of a gigabyte would keep the
+/// disk busy for as long as that takes, and the log's writes waiting.
+const SYNC_AFTER_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Largest meta: room for thousands of members.
 const META_BYTES_MAX: usize = 1024 * 1024;
 
@@ -92,6 +96,8 @@ pub struct SnapshotWriter<D: Disk> {
     finished: bool,
     meta: SnapshotMeta,
     total: Total,
+    /// Bytes written since the last sync.
+    unsynced: u64,
     buffer: Vec<u8>,
 }
 
@@ -116,6 +122,7 @@ impl<D: Disk> SnapshotWriter<D> {
             finished: false,
             meta,
             total: Total::new(crc),
+            unsynced: 0,
             buffer: Vec::new(),
         };
         writer.append(&header)?;
@@ -161,9 +168,14 @@ impl<D: Disk> SnapshotWriter<D> {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), LogError> {
-        self.file
-            .append(bytes)
-            .map_err(|error| LogError::io("cannot write a snapshot", error))
+        let failed = |error| LogError::io("cannot write a snapshot", error);
+        self.file.append(bytes).map_err(failed)?;
+        self.unsynced += bytes.len() as u64;
+        if self.unsynced >= SYNC_AFTER_BYTES {
+            self.file.sync().map_err(failed)?;
+            self.unsynced = 0;
+        }
+        Ok(())
     }
 }
 

@@ -48,7 +48,8 @@ pub struct Config {
     pub parked_max: usize,
     /// Questions and renewals waiting for their quorum round, beyond which they are refused.
     pub reads_max: usize,
-    /// A snapshot is taken when this many bytes of entries came since the last one.
+    /// A snapshot is taken when this many bytes of entries came since the last one, or as many as the last one
+    /// had if that is more; never more than a quarter of `log_bytes_max`.
     pub snapshot_after_bytes: u64,
     /// Entries kept before the snapshot for followers that are a little behind.
     pub log_slack_bytes: u64,
@@ -56,7 +57,8 @@ pub struct Config {
     pub log_bytes_max: u64,
     /// About the size of one slice of a snapshot.
     pub snapshot_slice_bytes: usize,
-    /// Pause between slices, which bounds what a snapshot takes from the disk.
+    /// Pause between slices, which bounds what a snapshot takes from the disk; none while the log is more than
+    /// half of `log_bytes_max`.
     pub snapshot_pace: Duration,
     /// Time between two calls beyond which the loop is taken to have stood still: leases are counted
     /// longer, because renewals may lie unread.

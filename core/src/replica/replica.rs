@@ -181,14 +181,10 @@ impl<M: Machine> Replica<M> {
             .office
             .as_ref()
             .and_then(|office| self.next_duty(office, now));
-        [
-            self.lines.next_deadline(),
-            self.snapshots.next_slice(),
-            office,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.lines.next_deadline(), self.next_slice(), office]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The summary that was last given out.

@@ -45,6 +45,8 @@ const MACHINE: u8 = 4;
 pub(super) struct Snapshots<M> {
     /// Bytes of entries applied since the last snapshot was begun.
     pub(super) applied_bytes: u64,
+    /// Bytes of the last one taken, zero before the first.
+    last_bytes: u64,
     taking: Option<Taking>,
     retry_at: Mono,
     /// Restored from the leader's slices, to be installed when raft says so.
@@ -54,7 +56,10 @@ pub(super) struct Snapshots<M> {
 #[derive(Debug)]
 struct Taking {
     meta: SnapshotMeta,
-    next_slice: Mono,
+    /// When the last slice was made.
+    last_slice: Mono,
+    /// Bytes of the slices so far.
+    bytes: u64,
     /// All slices are out; the shell is storing the file.
     storing: bool,
 }
@@ -63,6 +68,7 @@ impl<M> Default for Snapshots<M> {
     fn default() -> Self {
         Self {
             applied_bytes: 0,
+            last_bytes: 0,
             taking: None,
             retry_at: Mono::default(),
             incoming: None,
@@ -71,14 +77,6 @@ impl<M> Default for Snapshots<M> {
 }
 
 impl<M> Snapshots<M> {
-    /// When the next slice may be made.
-    pub(super) fn next_slice(&self) -> Option<Mono> {
-        self.taking
-            .as_ref()
-            .filter(|taking| !taking.storing)
-            .map(|taking| taking.next_slice)
-    }
-
     /// The file could not be written.
     pub(super) fn failed(&mut self, now: Mono) {
         self.taking = None;
@@ -90,26 +88,53 @@ impl<M: Machine> Replica<M> {
     /// Begins a snapshot when enough was applied since the last, and continues the one under way.
     pub(super) fn snapshot_work(&mut self, now: Now) {
         if self.snapshots.taking.is_none() {
-            let enough = self.snapshots.applied_bytes >= self.config.snapshot_after_bytes;
+            let enough = self.snapshots.applied_bytes >= self.snapshot_after();
             if !enough || now.mono < self.snapshots.retry_at || self.tickets.installing() {
                 return;
             }
             self.begin_snapshot(now);
         }
+        if self.next_slice().is_none_or(|at| now.mono < at) {
+            return;
+        }
         let Some(taking) = &mut self.snapshots.taking else {
             return;
         };
-        if taking.storing || now.mono < taking.next_slice {
-            return;
-        }
-        taking.next_slice = now.mono + self.config.snapshot_pace;
+        taking.last_slice = now.mono;
         match self.state.snapshot_slice(self.config.snapshot_slice_bytes) {
-            Some(slice) => self.out.push(Output::SnapshotSlice(slice)),
+            Some(slice) => {
+                taking.bytes += slice.len() as u64;
+                self.out.push(Output::SnapshotSlice(slice));
+            }
             None => {
                 taking.storing = true;
+                self.snapshots.last_bytes = taking.bytes;
                 self.out.push(Output::SnapshotEnd);
             }
         }
+    }
+
+    /// Bytes of entries after which the next snapshot is due: as many as the last one had, so that a large
+    /// state is not written anew for every small part of it that changes; but never more than leaves the log
+    /// room for what comes while the snapshot is taken.
+    fn snapshot_after(&self) -> u64 {
+        let least = self.config.snapshot_after_bytes;
+        let most = (self.config.log_bytes_max / 4).max(least);
+        self.snapshots.last_bytes.clamp(least, most)
+    }
+
+    /// When the next slice of the snapshot under way may be made. There is no pause between slices when the log
+    /// is half full: what is in no snapshot by the time it is full makes the leader refuse operations.
+    pub(super) fn next_slice(&self) -> Option<Mono> {
+        let taking = self.snapshots.taking.as_ref();
+        let taking = taking.filter(|taking| !taking.storing)?;
+        let hurry = self.raw.store().bytes() > self.config.log_bytes_max / 2;
+        let pause = if hurry {
+            Duration::ZERO
+        } else {
+            self.config.snapshot_pace
+        };
+        Some(taking.last_slice + pause)
     }
 
     fn begin_snapshot(&mut self, now: Now) {
@@ -124,7 +149,8 @@ impl<M: Machine> Replica<M> {
         self.snapshots.applied_bytes = 0;
         self.snapshots.taking = Some(Taking {
             meta: meta.clone(),
-            next_slice: now.mono + self.config.snapshot_pace,
+            last_slice: now.mono,
+            bytes: head.len() as u64,
             storing: false,
         });
         self.out.push(Output::SnapshotBegin(meta));

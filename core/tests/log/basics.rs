@@ -1,7 +1,9 @@
 //! What a log does when nothing goes wrong, and what it refuses.
 
 use crate::common::*;
-use quorate_core::log::{Disk, Identity, Log, LogError, Options, RealDisk, SnapshotReader, Tail};
+use quorate_core::log::{
+    Disk, Identity, Log, LogError, Options, RealDisk, SnapshotReader, SnapshotWriter, Tail,
+};
 use quorate_core::replica::{Member, Write};
 use quorate_core::types::{ClusterId, DiskId, NodeId};
 
@@ -66,8 +68,17 @@ fn a_snapshot_becomes_the_base_and_frees_segments_and_older_snapshots() {
         }
         let meta = meta(snapshot, 3);
         store_snapshot(&disk, &meta);
+        let files = || names(&disk, "segment-").len() + names(&disk, "snapshot-").len();
+        let mut before = files();
         log.write_and_sync(&[rebase(&meta, snapshot - 5, false)])
             .unwrap();
+        // A new segment may have begun; then no write waits for more than one file to go.
+        before += 1;
+        while files() < before {
+            assert!(before - files() <= 2, "{before} files and then {}", files());
+            before = files();
+            log.sync().unwrap();
+        }
     }
     let segments = names(&disk, "segment-");
     assert!(segments.len() < 6, "{segments:?}");
@@ -83,6 +94,18 @@ fn a_snapshot_becomes_the_base_and_frees_segments_and_older_snapshots() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(slices, [&b"first"[..], b"second slice", b"3"]);
+}
+
+#[test]
+fn a_large_snapshot_is_synced_while_it_is_written() {
+    let disk = formatted();
+    let before = disk.stats().syncs;
+    let mut writer = SnapshotWriter::begin(disk.clone(), meta(7, 5)).unwrap();
+    for _ in 0..9 {
+        writer.slice(&[7; 1 << 20]).unwrap();
+    }
+    assert_eq!(disk.stats().syncs - before, 2, "every four MiB");
+    writer.finish().unwrap();
 }
 
 #[test]

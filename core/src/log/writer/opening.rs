@@ -169,7 +169,8 @@ impl<D: Disk> Log<D> {
         }
         snapshot::remove_all_but(&self.disk, self.bounds.base().snapshot.as_ref())?;
         files::sync_dir(&self.disk)?;
-        self.remove_segments()
+        while self.remove_segment()? {}
+        Ok(())
     }
 }
 

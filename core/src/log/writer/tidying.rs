@@ -7,11 +7,10 @@ use crate::log::{Disk, DiskFile, files, names, segment, snapshot};
 use crate::types::LogIndex;
 
 impl<D: Disk> Log<D> {
-    /// After a sync, with nothing waiting: removes what is no longer needed, and begins a new segment
-    /// if it is time.
+    /// After a sync, with nothing waiting: removes something that is no longer needed, and begins a new segment
+    /// if it is time. One file at a time: the next write waits for it, and many large files take long.
     pub(super) fn tidy(&mut self) -> Result<(), LogError> {
-        if self.frees {
-            self.remove_segments()?;
+        if self.frees && !self.remove_segment()? {
             if let Some(meta) = &self.bounds.base().snapshot {
                 snapshot::remove_before(&self.disk, meta.index)?;
             }
@@ -19,7 +18,7 @@ impl<D: Disk> Log<D> {
         }
         if self.current.len >= self.options.segment_bytes {
             self.roll()?;
-            self.remove_segments()?;
+            self.frees = true;
         }
         Ok(())
     }
@@ -44,17 +43,17 @@ impl<D: Disk> Log<D> {
         self.mark.sync()
     }
 
-    /// Removes the oldest segments that hold nothing needed, one durably after the other: a crash
-    /// must not leave an older one without a newer.
-    pub(super) fn remove_segments(&mut self) -> Result<(), LogError> {
+    /// Removes the oldest segment if it holds nothing needed, and says whether there was one. Durably, before
+    /// the next one goes: a crash must not leave an older one without a newer.
+    pub(super) fn remove_segment(&mut self) -> Result<bool, LogError> {
         let compacted = self.bounds.base().compacted;
-        while let Some(oldest) = self.older.front()
-            && oldest.highest <= compacted
-        {
-            files::remove(&self.disk, &names::segment(oldest.id))?;
-            files::sync_dir(&self.disk)?;
-            self.older.pop_front();
-        }
-        Ok(())
+        let oldest = self.older.front();
+        let Some(oldest) = oldest.filter(|oldest| oldest.highest <= compacted) else {
+            return Ok(false);
+        };
+        files::remove(&self.disk, &names::segment(oldest.id))?;
+        files::sync_dir(&self.disk)?;
+        self.older.pop_front();
+        Ok(true)
     }
 }

@@ -6,6 +6,7 @@ use super::counter::{Command, Reply};
 use crate::machine::OpKey;
 use crate::replica::Config;
 use crate::types::LogIndex;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn small(config: &mut Config) {
@@ -124,6 +125,56 @@ fn a_snapshot_shows_the_state_of_its_beginning_while_the_machine_goes_on() {
         "snapshot at {} and the entries after it",
         meta.index
     );
+    cluster.assert_healthy();
+}
+
+fn snapshots_taken(tune: fn(&mut Config)) -> usize {
+    let mut cluster = Cluster::tuned(1, 55, tune);
+    let mut snapshots = BTreeSet::new();
+    for _ in 0..40 {
+        fill(&mut cluster, 10);
+        let boot = &cluster.nodes[0].disk.boot;
+        snapshots.extend(boot.snapshot.as_ref().map(|meta| meta.index));
+    }
+    cluster.assert_healthy();
+    snapshots.len()
+}
+
+/// Written anew for every 10,000 bytes of entries, a state of twice that would cost the disk more than the log
+/// does.
+#[test]
+fn a_large_state_is_written_less_often() {
+    let often = snapshots_taken(|config| {
+        small(config);
+        config.snapshot_after_bytes = 10_000;
+        config.log_bytes_max = 40_000;
+    });
+    let rare = snapshots_taken(|config| {
+        small(config);
+        config.snapshot_after_bytes = 10_000;
+        config.log_bytes_max = 10_000_000;
+    });
+    assert!(
+        often > 20 && rare < often * 3 / 4,
+        "{rare} and {often} snapshots"
+    );
+}
+
+/// However slowly snapshots are to be taken, the log does not get full because of one.
+#[test]
+fn a_snapshot_hurries_when_the_log_fills() {
+    let mut cluster = Cluster::tuned(1, 56, |config| {
+        small(config);
+        config.log_bytes_max = 80_000;
+        config.snapshot_pace = Duration::from_secs(3_600);
+    });
+    for n in 0..300 {
+        let leader = cluster.elect();
+        let pad = cluster.propose(leader, client(Command::Pad(vec![7; 1_000])), None);
+        let outcome = cluster.wait(pad);
+        assert_eq!(outcome, Outcome::Reply(Ok(Reply::Done), false), "entry {n}");
+    }
+    assert!(cluster.nodes[0].disk.boot.snapshot.is_some());
     cluster.assert_healthy();
 }
 
