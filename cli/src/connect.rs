@@ -140,7 +140,7 @@ fn client(settings: &Settings, servers: Vec<String>) -> Outcome<Client> {
 }
 
 /// The token in the first line of a file.
-pub(crate) fn token(path: &Path) -> Outcome<String> {
+fn token(path: &Path) -> Outcome<String> {
     let failed = |why: &str| {
         Failure::config(format!(
             "servers_token_file {}: {why}; write the token into its first line",

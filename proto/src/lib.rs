@@ -1,8 +1,7 @@
 //! Protocol buffers of Quorate and the Rust code generated from them.
 //!
-//! The generated code is committed under `src/gen`; `cargo test -p quorate-proto` regenerates it (with
-//! `protox`, so that no protoc is needed) and fails when it differs, and
-//! `UPDATE_PROTO=1 cargo test -p quorate-proto` writes it anew.
+//! The generated code is committed under `src/gen`; `cargo run -p quorate-codegen` writes it anew (with
+//! `protox`, so that no protoc is needed), and a test there fails when it is stale.
 
 /// Replicas of one cluster among themselves: package `quorate.peer.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]

@@ -39,7 +39,7 @@ struct ScatterGather {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples, one node and the first of three:
   quorate serve leader-election --data-dir /var/lib/quorate
-  quorate serve leader-election --data-dir /var/lib/quorate --node-id 1 --peer-listen 127.0.0.1:7271 \\\\
+  quorate serve leader-election --data-dir /var/lib/quorate --node-id 1 --peer-listen 127.0.0.1:7271 \\
       --peers 1=127.0.0.1:7271,2=127.0.0.1:7281,3=127.0.0.1:7291
 
 SIGTERM drains and exits 0 within the grace; a second one exits at once.")]

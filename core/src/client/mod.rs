@@ -1,7 +1,10 @@
-//! What the clients of all patterns have in common: how to reach a cluster, and the servers it is made of.
+//! What the clients of all patterns have in common: how to reach a cluster, the servers it is made of, and
+//! calls that are repeated as often as it takes and is safe.
 
+mod repeat;
 mod servers;
 
+pub use repeat::{GivenUp, Repeat};
 pub use servers::{Servers, failure};
 
 use crate::tls::upstream::Upstream;

@@ -6,14 +6,19 @@
 //! operator supplies are the [`settings`].
 //!
 //! ```no_run
-//! # use quorate_core::runtime::{*, settings::{FlagValues, ServeFlags}, telemetry::{self, Destination}};
+//! # use quorate_core::runtime::*;
 //! # async fn start_my_service(_: Starting) -> Result<Service, Failure> { unimplemented!() }
-//! async fn serve(flags: &FlagValues) -> Result<Exit, Failure> {
-//!     let settings = Settings::load(Pattern::WorkQueue, flags)?;
-//!     telemetry::init(&settings, Destination::Stdout)?;
-//!     let shutdown = Shutdown::on_signals().map_err(|e| Failure::unavailable(e.to_string()))?;
-//!     let spec = Spec::new(Pattern::WorkQueue, "serve", env!("CARGO_PKG_VERSION"));
-//!     Ok(run(spec, settings, shutdown, start_my_service).await)
+//! # async fn start_beside_an_application(_: Starting) -> Result<Service, Failure> { unimplemented!() }
+//! fn main() -> std::process::ExitCode {
+//!     let program = Program {
+//!         pattern: Pattern::WorkQueue,
+//!         name: "my-queue",
+//!         version: env!("CARGO_PKG_VERSION"),
+//!         about: "A queue of my own",
+//!         serve: "A replica of the queue, with its API",
+//!         sidecar: "The API beside an application",
+//!     };
+//!     program.main(start_my_service, start_beside_an_application)
 //! }
 //! ```
 
@@ -31,6 +36,10 @@ pub mod metrics;
 mod observe;
 pub mod problem;
 mod process;
+mod program;
+pub mod remote;
+#[cfg(feature = "replica")]
+pub mod replica;
 pub mod serve;
 pub mod settings;
 pub mod shutdown;
@@ -40,5 +49,6 @@ pub mod token;
 pub use app::{Service, Spec, Starting, run};
 pub use exit::{Exit, Failure};
 pub use info::Status;
+pub use program::Program;
 pub use settings::{Pattern, Settings};
 pub use shutdown::Shutdown;

@@ -539,21 +539,30 @@ pub struct ObserveRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Observed {
-    #[prost(oneof = "observed::What", tags = "1, 2")]
+    #[prost(oneof = "observed::What", tags = "1, 2, 3")]
     pub what: ::core::option::Option<observed::What>,
 }
 /// Nested message and enum types in `Observed`.
 pub mod observed {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum What {
-        /// The full state: first when no revision was given, and whenever it is older than what is kept. Go on
-        /// from its `revision`.
+        /// The full state: first when no revision was given, whenever it is older than what is kept, and after
+        /// `unknown`. Go on from its `revision`.
         #[prost(message, tag = "1")]
         State(super::Election),
         #[prost(message, tag = "2")]
         Change(super::Change),
+        /// Only of Observe; Watch says it beside `told`.
+        #[prost(message, tag = "3")]
+        Unknown(super::Unknown),
     }
 }
+/// What was told may not stand any longer: whoever tells has not heard of the cluster for 1.5 s, or the lease
+/// that it holds for the leader is over. Changes that follow are what happened meanwhile, in order; once they
+/// are all told comes a `state`, and from there on it is known again. Builds that do not know it go on
+/// believing what they were told last, as before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unknown {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
     /// Chosen by the caller, not in use on this stream; stands at everything that is said of it.
@@ -580,7 +589,7 @@ pub struct WatchEnd {}
 pub struct WatchResponse {
     #[prost(uint64, tag = "1")]
     pub watch: u64,
-    #[prost(oneof = "watch_response::What", tags = "2, 3, 4")]
+    #[prost(oneof = "watch_response::What", tags = "2, 3, 4, 5")]
     pub what: ::core::option::Option<watch_response::What>,
 }
 /// Nested message and enum types in `WatchResponse`.
@@ -595,6 +604,9 @@ pub mod watch_response {
         /// Nothing more comes of it. Begin another after the last revision, perhaps elsewhere.
         #[prost(message, tag = "4")]
         Failed(super::Error),
+        /// Not within `told`, where earlier builds refuse what they do not know.
+        #[prost(message, tag = "5")]
+        Unknown(super::Unknown),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -16,10 +16,9 @@ use crate::service::{Caller, ClusterInfo, QueueService};
 use async_trait::async_trait;
 use call::Attempt;
 use numbers::{Number, Numbers};
-use quorate_core::client::{Api, failure};
-use quorate_core::error::{Code, Error, Kind};
+use quorate_core::client::{Api, GivenUp, Repeat, failure};
+use quorate_core::error::{Code, Error};
 use quorate_core::machine::OpKey;
-use quorate_core::retry::Backoff;
 use quorate_proto::queue as pb;
 use quorate_proto::queue::queues_client::QueuesClient;
 use std::sync::Arc;
@@ -28,10 +27,6 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 pub use quorate_core::client::Config;
-
-/// An attempt that may be repeated is given up for another server after this long: long enough for a
-/// change of leader, short enough to leave a server that hangs.
-const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 
 /// Longest answer: pages and grants are bounded by the server well below it.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -65,15 +60,6 @@ impl Api for Queues {
 pub struct Client {
     servers: Arc<Servers>,
     numbers: Arc<Numbers>,
-}
-
-/// How often an operation may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeat {
-    /// Again only after a failure that says "certainly not done".
-    IfNotDone,
-    /// Again also when the outcome is not known: twice is the same as once.
-    Freely,
 }
 
 impl Client {
@@ -117,52 +103,20 @@ impl Client {
         timeout: Duration,
         wait: Duration,
         repeat: Repeat,
-        mut call: impl FnMut(Grpc, Duration) -> F,
+        call: impl FnMut(Grpc, Duration) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let end = Instant::now() + timeout;
-        let mut backoff = Backoff::default();
-        let mut unknown = None;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let most = match repeat {
-                Repeat::IfNotDone => left,
-                Repeat::Freely => left.min(wait + ATTEMPT_MAX),
-            };
-            let (server, grpc) = self.servers.current();
-            let error = match tokio::time::timeout(most, call(grpc, most)).await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(error)) if error.code.kind() == Kind::Unknown => Error {
-                    detail: format!("{} says: {}", self.servers.name(server), error.detail),
-                    ..error
-                },
-                Ok(Err(error)) => error,
-                Err(_) => Error::new(
-                    Code::OutcomeUnknown,
-                    format!("no answer from {} in time", self.servers.name(server)),
-                ),
-            };
-            let kind = error.code.kind();
-            if kind == Kind::Rejected {
-                // What an earlier attempt did is not told by the refusal of a later one.
-                return Err(match (unknown, error.code) {
-                    (Some(unknown), Code::SessionExpired) => unknown,
-                    _ => error,
-                });
-            }
-            self.servers.failed(server, error.code);
-            let again = kind == Kind::Retryable || repeat == Repeat::Freely;
-            let delay = backoff.next(error.retry_after_ms);
-            if kind == Kind::Unknown {
-                unknown = Some(error.clone());
-            }
-            if !again || Instant::now() + delay >= end {
-                return Err(unknown.unwrap_or(error));
-            }
-            tokio::time::sleep(delay).await;
-        }
+        let done = self.servers.repeat(timeout, wait, repeat, call).await;
+        done.map_err(|given_up| match given_up {
+            // What an earlier attempt did is not told by a later one that finds the session over.
+            GivenUp {
+                last,
+                unknown: Some(unknown),
+            } if last.code == Code::SessionExpired => unknown,
+            given_up => given_up.into(),
+        })
     }
 
     async fn open_stream_now(&self, timeout: Duration) -> Result<u64, Error> {

@@ -2,11 +2,9 @@
 
 use super::compose;
 use crate::node::QueueNode;
-use quorate_core::node::{Config, NodeState, NodeStatus, OnFatal, StartError};
-use quorate_core::runtime::{Failure, Service, Starting, Status};
+use quorate_core::runtime::{Failure, Service, Starting};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// A replica that keeps its log in the data directory of the settings, which is required.
 ///
@@ -31,50 +29,11 @@ async fn start(
     role: &'static str,
     data_dir: Option<PathBuf>,
 ) -> Result<Service, Failure> {
-    let peering = starting.peering()?;
-    let config = Config {
-        node: peering.node,
-        peers: peering.peers,
-        peer_listen: peering.peer_listen,
-        peer_tls: peering.peer_tls,
-        data_dir,
-        on_fatal: OnFatal::Abort,
-        ..Config::in_memory()
-    };
-    let node = QueueNode::start(config)
-        .await
-        .map_err(|error| failure(&error))?;
-    let (status, seen) = watch::channel(Status::default());
-    tokio::spawn(forward(node.status(), status));
+    let node = QueueNode::start(starting.replica(data_dir)?).await?;
+    let status = quorate_core::runtime::replica::status(node.status());
     let stop = {
         let node = node.clone();
         Box::pin(async move { node.shutdown().await })
     };
-    compose(Arc::new(node), role, &starting, seen, stop)
-}
-
-fn failure(error: &StartError) -> Failure {
-    if error.is_configuration() {
-        Failure::config(error.to_string())
-    } else {
-        Failure::unavailable(error.to_string())
-    }
-}
-
-/// Tells the container how the node gets on. Ends, and with it the container, when the node failed.
-async fn forward(mut node: watch::Receiver<NodeStatus>, container: watch::Sender<Status>) {
-    loop {
-        let now = node.borrow_and_update().clone();
-        let over = matches!(now.state, NodeState::Failed);
-        container.send_replace(Status {
-            ready: now.ready,
-            reason: now.reason,
-            cluster_id: now.cluster,
-            node_id: Some(now.node),
-            leader: now.leader,
-        });
-        if over || node.changed().await.is_err() {
-            return;
-        }
-    }
+    compose(Arc::new(node), role, &starting, status, stop)
 }

@@ -15,6 +15,7 @@ use crate::machine::{
     Answer, Campaigned, Command, ElectionView, Opened, Phase, Query, Renewal, Renewed, Reply,
     SessionId, limits,
 };
+use crate::observe::{Begun, Contact};
 use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation};
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -34,23 +35,21 @@ const RENEWALS_PER_TRUST: u32 = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// With nothing to renew.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often the cluster is asked whether it is there while somebody listens.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// What streams told stands for so long after the cluster was heard of last: two probes may get lost.
-const HEARD_FOR: Duration = Duration::from_millis(1_500);
 /// For one operation on the application's behalf.
 const OPERATION_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Ambassador {
     client: Arc<dyn ElectionService>,
     proof: Arc<Watch>,
-    held: Mutex<BTreeMap<SessionId, Held>>,
+    held: Arc<Mutex<Sessions>>,
     streams: Arc<AtomicUsize>,
     stopping: AtomicBool,
     nudge: Notify,
-    /// When the last question or renewal was sent that the cluster answered.
-    heard: Mutex<Mono>,
+    contact: Arc<Contact>,
 }
+
+/// Those that were opened through this container.
+type Sessions = BTreeMap<SessionId, Held>;
 
 /// A session that was opened through this container.
 struct Held {
@@ -88,8 +87,9 @@ impl Held {
         }
     }
 
-    /// A renewal sent just after `sent` showed how this election stands.
-    fn shown(&mut self, session: SessionId, view: &ElectionView, sent: Mono) {
+    /// A renewal sent just after `sent` showed how this election stands. True for a leadership that was not
+    /// known of before.
+    fn shown(&mut self, session: SessionId, view: &ElectionView, sent: Mono) -> bool {
         let led = view.leader.as_deref().filter(|leader| {
             leader.session == session
                 && leader.session != NO_SESSION
@@ -102,17 +102,21 @@ impl Held {
         let Some(leader) = led.filter(|_| !self.closed) else {
             self.leads
                 .retain(|(election, _), _| *election != view.election);
-            return;
+            return false;
         };
         let key = (view.election.clone(), leader.candidate.clone());
         match self.leads.get_mut(&key) {
-            Some(lead) if lead.token == leader.token => lead.holder.renewed(sent),
+            Some(lead) if lead.token == leader.token => {
+                lead.holder.renewed(sent);
+                false
+            }
             _ => {
                 let lead = Lead {
                     token: leader.token,
                     holder: Holder::granted(self.terms, sent),
                 };
                 self.leads.insert(key, lead);
+                true
             }
         }
     }
@@ -137,13 +141,13 @@ impl Held {
 impl Ambassador {
     pub(super) fn new(client: Arc<dyn ElectionService>, proof: Arc<Watch>) -> Arc<Self> {
         Arc::new(Self {
+            contact: Arc::new(Contact::new(Arc::clone(&client))),
             client,
             proof,
-            held: Mutex::default(),
+            held: Arc::default(),
             streams: Arc::default(),
             stopping: AtomicBool::new(false),
             nudge: Notify::new(),
-            heard: Mutex::new(Mono(0)),
         })
     }
 
@@ -210,32 +214,6 @@ impl Ambassador {
         }
     }
 
-    /// Asks the cluster whether it is there, for as long as the container runs and somebody listens.
-    pub(super) async fn listen(self: Arc<Self>) {
-        let caller = Caller {
-            timeout: PROBE_EVERY,
-            ..Caller::default()
-        };
-        let mut probe = tokio::time::interval(PROBE_EVERY);
-        probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            probe.tick().await;
-            if self.streams.load(Ordering::Acquire) > 0 {
-                let sent = clock::boottime();
-                if self.client.query(&caller, Query::Position).await.is_ok() {
-                    self.hear(sent);
-                }
-            }
-        }
-    }
-
-    /// The cluster answered what was sent then.
-    fn hear(&self, sent: Mono) {
-        // A number is never left half written by a panic.
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        *heard = (*heard).max(sent);
-    }
-
     /// Renews every session, with what it stands for; gives the time to the next renewal.
     async fn renew_all(&self) -> Duration {
         let sessions: Vec<(SessionId, Duration, Vec<Name>)> = {
@@ -286,8 +264,8 @@ impl Ambassador {
         let result = self.client.renew(caller, renewal).await;
         match &result {
             Ok(renewed) => {
-                self.hear(sent);
                 self.acknowledged(sent, &asked, renewed);
+                self.contact.hear(sent);
             }
             Err(error) if error.code == Code::SessionExpired => self.forget(&sessions),
             Err(_) => {}
@@ -299,17 +277,23 @@ impl Ambassador {
     fn acknowledged(&self, sent: Mono, asked: &[Name], renewed: &Renewed) {
         self.forget(&renewed.ended);
         let mut all = self.held();
+        let mut new = false;
         for kept in &renewed.live {
             let Some(held) = all.get_mut(&kept.session) else {
                 continue;
             };
             for view in &renewed.elections {
-                held.shown(kept.session, view, sent);
+                new |= held.shown(kept.session, view, sent);
             }
             // One that was asked for and is missing does not exist any more.
             let shown = |election: &Name| renewed.elections.iter().any(|v| v.election == *election);
             held.leads
                 .retain(|(election, _), _| !asked.contains(election) || shown(election));
+        }
+        drop(all);
+        if new {
+            // What is told of it stands for its lease from here on.
+            self.contact.look();
         }
     }
 
@@ -425,10 +409,24 @@ impl Ambassador {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<SessionId, Held>> {
-        // Nothing in it is left half done by a panic.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Sessions> {
+        sessions(&self.held)
     }
+}
+
+fn sessions(held: &Mutex<Sessions>) -> MutexGuard<'_, Sessions> {
+    // Nothing in it is left half done by a panic.
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Until when the lease may be believed of whoever leads this election through this container.
+fn trusted_until(held: &Mutex<Sessions>, election: &Name) -> Option<Mono> {
+    let all = sessions(held);
+    let leads = all.values().flat_map(|held| &held.leads);
+    leads
+        .filter(|((of, _), _)| of == election)
+        .filter_map(|(_, lead)| lead.holder.trusted_until())
+        .max()
 }
 
 impl Local for Ambassador {
@@ -454,19 +452,6 @@ impl Local for Ambassador {
             });
         }
         None
-    }
-
-    fn stands_until(&self, election: &Name, candidate: Option<&Name>) -> Mono {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = candidate.map(|candidate| (election.clone(), candidate.clone()));
-        let all = self.held();
-        let leads = key
-            .iter()
-            .flat_map(|key| all.values().filter_map(move |held| held.leads.get(key)));
-        leads
-            .filter_map(|lead| lead.holder.trusted_until())
-            .max()
-            .unwrap_or(heard + HEARD_FOR)
     }
 }
 
@@ -551,9 +536,15 @@ impl ElectionService for Ambassador {
         election: Name,
         after: Option<u64>,
     ) -> Result<Observation, Error> {
-        let sent = clock::boottime();
-        let observation = self.client.observe(caller, election, after).await?;
-        self.hear(sent);
+        let begun = Begun {
+            election: election.clone(),
+            after,
+            asked: clock::boottime(),
+        };
+        let observation = self.client.observe(caller, election.clone(), after).await?;
+        let held = Arc::clone(&self.held);
+        let trusted = move || trusted_until(&held, &election);
+        let observation = self.contact.doubting(begun, observation, trusted);
         let open = Open::new(Arc::clone(&self.streams), Arc::clone(&self.proof));
         Ok(observation
             .map(move |observed| {

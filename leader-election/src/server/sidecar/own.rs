@@ -151,11 +151,13 @@ impl Own {
     }
 
     async fn told(&self, session: SessionId, observed: &Observed) {
-        let (leader, now) = match observed {
-            Observed::State(view) => (view.leader.as_deref(), view.as_of),
-            Observed::Change(change) => (change.leader.as_deref(), change.time),
+        let now = match observed {
+            Observed::State(view) => view.as_of,
+            Observed::Change(change) => change.time,
+            Observed::Unknown => return,
         };
-        let Some(leader) = leader.filter(|leader| leader.candidate == self.candidate) else {
+        let own = |leader: &&Leadership| leader.candidate == self.candidate;
+        let Some(leader) = observed.leader().filter(own) else {
             // Whoever leads, it is not this candidate: the next renewal says so too.
             self.ambassador.nudge();
             return;
