@@ -17,6 +17,7 @@ pub mod guard;
 pub mod machine;
 #[cfg(feature = "node")]
 pub mod node;
+mod observe;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod service;

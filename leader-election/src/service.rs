@@ -1,6 +1,8 @@
 //! Leader election as an async service: what REST, gRPC, the Rust API and the sidecar talk to.
 
-use crate::machine::{Answer, Change, Command, ElectionView, Query, Renewal, Renewed, Reply};
+use crate::machine::{
+    Answer, Change, Command, ElectionView, Leadership, Query, Renewal, Renewed, Reply,
+};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use quorate_core::error::Error;
@@ -21,13 +23,38 @@ pub struct Executed {
 /// What an observer is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observed {
-    /// The full state: comes first when no revision was given, and whenever the revision is older
-    /// than what is kept or not of this cluster. An election that does not exist (yet) is shown vacant,
-    /// with `changed` 0. Go on from its `revision`.
+    /// The full state: comes first when no revision was given, whenever the revision is older than what
+    /// is kept or not of this cluster, and after `Unknown`. An election that does not exist (yet) is shown
+    /// vacant, with `changed` 0. Go on from its `revision`.
     State(ElectionView),
     /// The next change. Its `previous` is the revision of the change of this election that was told
     /// before, or was last before the revision that was given.
     Change(Arc<Change>),
+    /// What was told may not stand any longer: the lease is over of whoever leads through whoever tells
+    /// this, or that one has not heard of the cluster for 1.5 s. Changes that follow are what happened
+    /// meanwhile; once they are all told, `State` says how it stands. Told by sidecars and by the Rust
+    /// library.
+    Unknown,
+}
+
+impl Observed {
+    /// Up to which revision this tells.
+    pub fn revision(&self) -> Option<u64> {
+        match self {
+            Self::State(view) => Some(view.revision),
+            Self::Change(change) => Some(change.revision),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Who leads as of this revision.
+    pub fn leader(&self) -> Option<&Leadership> {
+        match self {
+            Self::State(view) => view.leader.as_deref(),
+            Self::Change(change) => change.leader.as_deref(),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// What happens to one election, without a gap, for as long as it is listened to. An error ends it;

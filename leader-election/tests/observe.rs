@@ -71,7 +71,7 @@ async fn next(observation: &mut Observation) -> Observed {
 async fn next_change(observation: &mut Observation) -> Arc<Change> {
     match next(observation).await {
         Observed::Change(change) => change,
-        Observed::State(state) => panic!("a change should come, not {state:?}"),
+        other => panic!("a change should come, not {other:?}"),
     }
 }
 

@@ -3,9 +3,9 @@
 use super::common::instant;
 use crate::output::Render;
 use crate::table::Table;
-use quorate_leader_election::machine::{
-    Change, ElectionSummary, ElectionView, EndCause, Leadership, LeaveCause, Phase, What,
-};
+use quorate_core::clock;
+use quorate_core::types::{LogTime, Name};
+use quorate_leader_election::machine::{Change, ElectionSummary, ElectionView, Leadership, Phase};
 use serde::Serialize;
 
 /// Who leads.
@@ -208,14 +208,13 @@ pub(crate) struct ChangeDocument {
 impl From<&Change> for ChangeDocument {
     fn from(change: &Change) -> Self {
         let leader = change.leader.as_deref();
-        let (what, candidate, cause) = told(&change.what);
         Self {
             revision: change.revision,
             time: instant(change.time),
             election: change.election.to_string(),
-            what,
-            candidate,
-            cause,
+            what: change.what.as_str(),
+            candidate: change.what.candidate().map(ToString::to_string),
+            cause: change.what.cause(),
             leader: leader.map(Leader::from),
             fencing_token: leader.map(|leader| leader.token.0),
             phase: leader.map(phase),
@@ -223,38 +222,35 @@ impl From<&Change> for ChangeDocument {
     }
 }
 
-fn told(what: &What) -> (&'static str, Option<String>, Option<&'static str>) {
-    match what {
-        What::Joined { candidate, .. } => ("joined", Some(candidate.to_string()), None),
-        What::Updated { candidate, .. } => ("updated", Some(candidate.to_string()), None),
-        What::Left { candidate, cause } => {
-            let cause = match cause {
-                LeaveCause::Left => "left",
-                LeaveCause::Closed => "closed",
-                LeaveCause::Expired => "expired",
-            };
-            ("left", Some(candidate.to_string()), Some(cause))
+/// That what was told last may not stand any longer.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnknownDocument {
+    /// By the clock of this machine.
+    time: String,
+    election: String,
+    state: &'static str,
+    leader: Option<Leader>,
+    fencing_token: Option<u64>,
+}
+
+impl UnknownDocument {
+    pub(crate) fn now(election: &Name) -> Self {
+        Self {
+            time: instant(LogTime(clock::wall_ms())),
+            election: election.to_string(),
+            state: "unknown",
+            leader: None,
+            fencing_token: None,
         }
-        What::Elected => ("elected", None, None),
-        What::Ended {
-            candidate, cause, ..
-        } => {
-            let cause = match cause {
-                EndCause::Resigned => "resigned",
-                EndCause::Drained => "drained",
-                EndCause::Left => "left",
-                EndCause::Closed => "closed",
-                EndCause::Expired => "expired",
-                EndCause::Revoked => "revoked",
-                EndCause::Forced { .. } => "forced",
-            };
-            ("ended", Some(candidate.to_string()), Some(cause))
-        }
-        What::Draining => ("draining", None, None),
-        What::CalledOff { to } => ("called_off", Some(to.to_string()), None),
-        What::Revoking => ("revoking", None, None),
-        What::Configured { .. } => ("configured", None, None),
-        What::Removed => ("removed", None, None),
+    }
+}
+
+impl Render for UnknownDocument {
+    fn table(&self) -> Table {
+        let mut table = Table::fields();
+        let why = "the cluster is out of reach: what was told last may not stand any longer";
+        table.row([&self.time, &self.state, &why]);
+        table
     }
 }
 

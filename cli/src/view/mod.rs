@@ -10,6 +10,6 @@ mod queue;
 
 pub(crate) use batch::{BatchDocument, Batches, Children, bar_line};
 pub(crate) use cluster::{ClusterDocument, NodeRow};
-pub(crate) use election::{ChangeDocument, ElectionDocument, Elections};
+pub(crate) use election::{ChangeDocument, ElectionDocument, Elections, UnknownDocument};
 pub(crate) use job::{JobDocument, Jobs};
 pub(crate) use queue::{QueueDocument, Queues};

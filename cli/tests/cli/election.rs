@@ -5,6 +5,7 @@ use crate::support::{Dev, text};
 use quorate_core::runtime::healthcheck;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -38,6 +39,22 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A server whose elections are ready.
+fn start() -> Dev {
+    let dev = Dev::start();
+    until("leader election is ready", || {
+        let address = dev
+            .election
+            .strip_prefix("http://")
+            .unwrap()
+            .parse()
+            .unwrap();
+        let ready = healthcheck::get(address, "/v1/wait?timeout_ms=1000", PATIENCE);
+        ready.ok().filter(|(status, _)| *status == 200)
+    });
+    dev
 }
 
 /// A process of `election exec`, gone when dropped.
@@ -77,17 +94,7 @@ fn is_gone(pid: Pid) -> Option<()> {
 
 #[test]
 fn a_command_runs_while_leading_and_its_exit_code_is_passed_on() {
-    let dev = Dev::start();
-    until("leader election is ready", || {
-        let address = dev
-            .election
-            .strip_prefix("http://")
-            .unwrap()
-            .parse()
-            .unwrap();
-        let ready = healthcheck::get(address, "/v1/wait?timeout_ms=1000", PATIENCE);
-        ready.ok().filter(|(status, _)| *status == 200)
-    });
+    let dev = start();
     // Codes, environment, and a command that is not there.
     ends(&dev, 7, &["exec", "e", "--", "sh", "-c", "exit 7"]);
     ends(
@@ -166,17 +173,7 @@ fn a_command_runs_while_leading_and_its_exit_code_is_passed_on() {
 
 #[test]
 fn a_command_is_gone_before_the_lease_is_when_its_parent_stands_still_or_is_killed() {
-    let dev = Dev::start();
-    until("leader election is ready", || {
-        let address = dev
-            .election
-            .strip_prefix("http://")
-            .unwrap()
-            .parse()
-            .unwrap();
-        let ready = healthcheck::get(address, "/v1/wait?timeout_ms=1000", PATIENCE);
-        ready.ok().filter(|(status, _)| *status == 200)
-    });
+    let dev = start();
     let start = |id: &str, path: &Path| {
         let script = format!("echo $$ > {}; sleep 1000 & wait", path.display());
         let args = [
@@ -205,4 +202,23 @@ fn a_command_is_gone_before_the_lease_is_when_its_parent_stands_still_or_is_kill
     two.0.kill().unwrap();
     until("the command is gone with its parent", || is_gone(next));
     written(&third);
+}
+
+#[test]
+fn a_watch_says_unknown_when_the_cluster_is_gone() {
+    let dev = start();
+    let mut watch = command(&dev, &["watch", "e", "-o", "json"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["state"], "vacant");
+    drop(dev);
+    let unknown = next();
+    assert_eq!(
+        (&unknown["state"], &unknown["leader"]),
+        (&Value::from("unknown"), &Value::Null),
+        "{unknown}"
+    );
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

@@ -35,11 +35,6 @@ pub trait Local: Send + Sync + 'static {
     /// How this candidate stands; `None` when it does not lead as far as is known. Whatever validity it
     /// gives counts as handed out.
     fn standing(&self, election: &Name, candidate: &Name) -> Option<Standing>;
-
-    /// Until when a stream may leave standing what it told last of an election: for the lease of this
-    /// candidate while it leads as far as is known, and otherwise for a while after the cluster was last
-    /// heard of. By the clock that counts suspended time.
-    fn stands_until(&self, election: &Name, candidate: Option<&Name>) -> Mono;
 }
 
 /// What a candidate is to an election, as far as is known.

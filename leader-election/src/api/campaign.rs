@@ -10,7 +10,7 @@ use super::answer::Bounded;
 use crate::check;
 use crate::convert::reply::misfit;
 use crate::machine::{Campaign, Campaigned, Command, Reply};
-use crate::service::{Caller, Executed, Observation, Observed};
+use crate::service::{Caller, Executed, Observation};
 use futures::StreamExt as _;
 use quorate_core::error::{Error, Kind};
 use quorate_core::types::{Mono, Name};
@@ -97,9 +97,9 @@ impl Waiting<'_> {
                 tokio::select! {
                     observed = stream.next() => match observed {
                         Some(Ok(observed)) => {
-                            let (revision, leader) = seen(&observed);
-                            after = after.max(revision);
-                            if leader == Some(&self.candidate) {
+                            after = observed.revision().map_or(after, |told| after.max(told));
+                            let leader = observed.leader();
+                            if leader.is_some_and(|leader| leader.candidate == self.candidate) {
                                 break true;
                             }
                         }
@@ -154,19 +154,5 @@ impl Waiting<'_> {
             }
             Err(_) => Ok(None),
         }
-    }
-}
-
-/// Up to where an observation tells, and who leads then.
-fn seen(observed: &Observed) -> (u64, Option<&Name>) {
-    match observed {
-        Observed::State(view) => (
-            view.revision,
-            view.leader.as_ref().map(|leader| &leader.candidate),
-        ),
-        Observed::Change(change) => (
-            change.revision,
-            change.leader.as_ref().map(|leader| &leader.candidate),
-        ),
     }
 }

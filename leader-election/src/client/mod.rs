@@ -9,32 +9,27 @@
 
 mod call;
 mod keep_alive;
-mod observe;
 mod watch;
 
 use crate::convert::info_from;
 use crate::machine::{Answer, Command, Liveness, Query, Renewal, Renewed};
+use crate::observe::Following;
 use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation};
 use async_trait::async_trait;
 use keep_alive::KeepAlive;
-use quorate_core::client::{Api, failure};
-use quorate_core::error::{Code, Error, Kind};
+use quorate_core::client::{Api, Repeat, failure};
+use quorate_core::error::{Code, Error};
 use quorate_core::machine::OpKey;
-use quorate_core::retry::Backoff;
 use quorate_core::types::Name;
 use quorate_proto::election as pb;
 use quorate_proto::election::elections_client::ElectionsClient;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use watch::Watches;
 
 pub use quorate_core::client::Config;
-
-/// An attempt that may be repeated is given up for another server after this long: long enough for a
-/// change of leader, short enough to leave a server that hangs.
-const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 
 /// Longest answer: an election with all its candidates, and pages of them, stay below it.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -69,15 +64,6 @@ pub struct Client {
     watches: Watches,
 }
 
-/// How often an operation may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repeat {
-    /// Again only after a failure that says "certainly not done".
-    IfNotDone,
-    /// Again also when the outcome is not known: twice is the same as once.
-    Freely,
-}
-
 impl Client {
     /// A client of these servers. Connects when the first call is made. Must be called within a tokio
     /// runtime, which drives the connections.
@@ -106,55 +92,6 @@ impl Client {
             Repeat::Freely
         }
     }
-
-    /// Makes a call until it succeeds, is refused, or the time is over.
-    async fn repeat<T, F>(
-        &self,
-        timeout: Duration,
-        repeat: Repeat,
-        mut call: impl FnMut(Grpc, Duration) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let end = Instant::now() + timeout;
-        let mut backoff = Backoff::default();
-        let mut unknown = None;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let most = match repeat {
-                Repeat::IfNotDone => left,
-                Repeat::Freely => left.min(ATTEMPT_MAX),
-            };
-            let (server, grpc) = self.servers.current();
-            let error = match tokio::time::timeout(most, call(grpc, most)).await {
-                Ok(Ok(done)) => return Ok(done),
-                Ok(Err(error)) if error.code.kind() == Kind::Unknown => Error {
-                    detail: format!("{} says: {}", self.servers.name(server), error.detail),
-                    ..error
-                },
-                Ok(Err(error)) => error,
-                Err(_) => Error::new(
-                    Code::OutcomeUnknown,
-                    format!("no answer from {} in time", self.servers.name(server)),
-                ),
-            };
-            let kind = error.code.kind();
-            if kind == Kind::Rejected {
-                return Err(error);
-            }
-            self.servers.failed(server, error.code);
-            let again = kind == Kind::Retryable || repeat == Repeat::Freely;
-            let delay = backoff.next(error.retry_after_ms);
-            if kind == Kind::Unknown {
-                unknown = Some(error.clone());
-            }
-            if !again || Instant::now() + delay >= end {
-                return Err(unknown.unwrap_or(error));
-            }
-            tokio::time::sleep(delay).await;
-        }
-    }
 }
 
 #[async_trait]
@@ -165,17 +102,16 @@ impl ElectionService for Client {
         if matches!(key, Some(OpKey::Stream { .. })) {
             return Err(Error::unimplemented("numbering requests in a stream"));
         }
-        self.repeat(caller.timeout, repeat, |grpc, most| {
-            call::command(&self.servers, grpc, command.clone(), most, key)
-        })
-        .await
+        let call = |grpc, most| call::command(&self.servers, grpc, command.clone(), most, key);
+        let (timeout, wait) = (caller.timeout, Duration::ZERO);
+        Ok(self.servers.repeat(timeout, wait, repeat, call).await?)
     }
 
     async fn query(&self, caller: &Caller, query: Query) -> Result<Answer, Error> {
-        self.repeat(caller.timeout, Repeat::Freely, |grpc, most| {
-            call::query(&self.servers, grpc, query.clone(), most)
-        })
-        .await
+        let call = |grpc, most| call::query(&self.servers, grpc, query.clone(), most);
+        let (timeout, wait) = (caller.timeout, Duration::ZERO);
+        let answer = self.servers.repeat(timeout, wait, Repeat::Freely, call);
+        Ok(answer.await?)
     }
 
     async fn renew(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error> {
@@ -188,17 +124,29 @@ impl ElectionService for Client {
         election: Name,
         after: Option<u64>,
     ) -> Result<Observation, Error> {
-        observe::observe(&self.watches, caller.timeout, election, after).await
+        let watches = self.watches.clone();
+        let begin = move |after| watches.clone().begin(election.clone(), after);
+        let mut following = Following::new(begin, after);
+        tokio::time::timeout(caller.timeout, following.open())
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    Code::DeadlineExceeded,
+                    "no server began to tell of the election in time; try again",
+                ))
+            })?;
+        Ok(following.stream())
     }
 
     async fn cluster(&self) -> Result<ClusterInfo, Error> {
-        let timeout = Caller::default().timeout;
-        self.repeat(timeout, Repeat::Freely, |mut grpc, most| async move {
+        let call = |mut grpc: Grpc, most| async move {
             let request = self.servers.request(pb::GetInfoRequest {}, most, None)?;
             let response = grpc.get_info(request).await;
             let response = response.map_err(|status| failure(&status))?;
             Ok(info_from(response.into_inner()))
-        })
-        .await
+        };
+        let (timeout, wait) = (Caller::default().timeout, Duration::ZERO);
+        let info = self.servers.repeat(timeout, wait, Repeat::Freely, call);
+        Ok(info.await?)
     }
 }

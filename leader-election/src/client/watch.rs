@@ -6,7 +6,8 @@
 
 use super::{Grpc, Servers};
 use crate::convert::{error_from, observe_into, observed_from};
-use crate::service::Observed;
+use crate::service::{Observation, Observed};
+use futures::StreamExt as _;
 use pb::watch_request::What as Ask;
 use pb::watch_response::What as Said;
 use quorate_core::client::failure;
@@ -54,7 +55,8 @@ enum Told {
 
 /// An observation of one election at one server.
 #[derive(Debug)]
-pub(super) struct Watch {
+struct Watch {
+    servers: Arc<Servers>,
     server: usize,
     number: u64,
     told: mpsc::Receiver<Told>,
@@ -70,13 +72,16 @@ impl Drop for Watch {
 
 impl Watch {
     /// What is told next. `None`: the stream is gone, or this observer did not keep up; begin again after
-    /// the last revision.
-    pub(super) async fn next(&mut self) -> Option<Result<Observed, Error>> {
+    /// the last revision. A failure counts against the server: it may be cut off.
+    async fn next(&mut self) -> Option<Result<Observed, Error>> {
         loop {
             match self.told.recv().await? {
                 Told::Begun => {}
                 Told::Observed(observed) => return Some(Ok(observed)),
-                Told::Failed(error) => return Some(Err(error)),
+                Told::Failed(error) => {
+                    self.servers.failed(self.server, error.code);
+                    return Some(Err(error));
+                }
             }
         }
     }
@@ -91,10 +96,14 @@ impl Watches {
     }
 
     /// Begins to observe an election at the current server. A failure counts against that server.
-    pub(super) async fn begin(&self, election: &Name, after: Option<u64>) -> Result<Watch, Error> {
+    pub(super) async fn begin(
+        self,
+        election: Name,
+        after: Option<u64>,
+    ) -> Result<Observation, Error> {
         let (server, grpc) = self.servers.current();
         let begun = async {
-            let mut watch = self.order((server, grpc), observe_into(election, after));
+            let mut watch = self.order((server, grpc), observe_into(&election, after));
             match watch.told.recv().await {
                 Some(Told::Begun) => Ok(watch),
                 Some(Told::Failed(error)) => Err(error),
@@ -110,15 +119,17 @@ impl Watches {
                 let detail = format!("{name} did not begin to tell of an election in time");
                 Err(Error::new(Code::NoQuorum, detail))
             });
-        if let Err(error) = &result {
-            self.servers.failed(server, error.code);
+        match result {
+            Ok(watch) => Ok(futures::stream::unfold(watch, |mut watch| async move {
+                let observed = watch.next().await?;
+                Some((observed, watch))
+            })
+            .boxed()),
+            Err(error) => {
+                self.servers.failed(server, error.code);
+                Err(error)
+            }
         }
-        result
-    }
-
-    /// A watch failed: its server may be cut off, and another is tried.
-    pub(super) fn failed(&self, watch: &Watch, error: &Error) {
-        self.servers.failed(watch.server, error.code);
     }
 
     /// Orders a watch at the stream of this server, which is begun if there is none.
@@ -142,6 +153,7 @@ impl Watches {
         }
         let orders = streams.get(&server).cloned();
         Watch {
+            servers: Arc::clone(&self.servers),
             server,
             number,
             told,
@@ -257,10 +269,13 @@ impl Conversation {
         let told = match response.what {
             Some(Said::Begun(_)) => Told::Begun,
             Some(Said::Told(observed)) => match observed_from(observed) {
-                Ok(observed) => Told::Observed(observed),
+                Ok(Some(observed)) => Told::Observed(observed),
+                // Something that only newer builds say, as below.
+                Ok(None) => return,
                 Err(error) => Told::Failed(error),
             },
             Some(Said::Failed(error)) => Told::Failed(error_from(error)),
+            Some(Said::Unknown(pb::Unknown {})) => Told::Observed(Observed::Unknown),
             // Something that only newer builds say.
             None => return,
         };

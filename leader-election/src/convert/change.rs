@@ -15,15 +15,22 @@ pub fn observed_into(observed: Observed) -> pb::Observed {
     let what = match observed {
         Observed::State(view) => pb::observed::What::State(election_into(view, &[])),
         Observed::Change(change) => pb::observed::What::Change(change_into(&change)),
+        Observed::Unknown => pb::observed::What::Unknown(pb::Unknown {}),
     };
     pb::Observed { what: Some(what) }
 }
 
-/// From protobuf.
-pub fn observed_from(observed: pb::Observed) -> Result<Observed, Error> {
-    Ok(match required("what", observed.what)? {
-        pb::observed::What::State(election) => Observed::State(election_from(election)?),
-        pb::observed::What::Change(change) => Observed::Change(Arc::new(change_from(change)?)),
+/// From protobuf. `None`: something that only newer builds say.
+pub fn observed_from(observed: pb::Observed) -> Result<Option<Observed>, Error> {
+    Ok(match observed.what {
+        Some(pb::observed::What::State(election)) => {
+            Some(Observed::State(election_from(election)?))
+        }
+        Some(pb::observed::What::Change(change)) => {
+            Some(Observed::Change(Arc::new(change_from(change)?)))
+        }
+        Some(pb::observed::What::Unknown(pb::Unknown {})) => Some(Observed::Unknown),
+        None => None,
     })
 }
 

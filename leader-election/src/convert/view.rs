@@ -198,7 +198,8 @@ pub fn info_into(info: ClusterInfo, version: &str, role: &str) -> pb::Info {
         version: version.to_owned(),
         role: role.to_owned(),
         cluster_id: info.cluster_id,
-        node_id: info.node_id,
+        // What a sidecar knows is what one of its servers said of itself.
+        node_id: if role == "sidecar" { 0 } else { info.node_id },
         leader: info.leader,
         ready: info.ready,
         reason: info.reason,

@@ -96,6 +96,8 @@ impl Campaign {
             if let Some((lease, observation)) = waiting.leadership(&campaigned).await? {
                 leaving.stays = true;
                 drop(leaving);
+                // What is observed of it stands for its lease from here on.
+                self.handle.contact.look();
                 let guard = Guard::new(
                     self.handle.clone(),
                     session,
@@ -211,6 +213,8 @@ impl Waiting<'_> {
 
     fn tells(&self, observed: &Observed) -> Told {
         match observed {
+            // The session tells when it is lost.
+            Observed::Unknown => Told::Nothing,
             Observed::State(view) => {
                 let standing = view
                     .candidates

@@ -4,7 +4,7 @@ use super::Election;
 use super::keeper::Session;
 use super::lease::{HandOver, Lease, Standing};
 use crate::machine::{Command, Phase};
-use crate::service::{Caller, Observation, Observed};
+use crate::service::{Caller, Observation};
 use futures::StreamExt as _;
 use quorate_core::clock;
 use quorate_core::error::Error;
@@ -337,10 +337,11 @@ impl Drop for Guard {
 /// Follows what happens to the leadership.
 async fn watch(lease: Arc<Lease>, mut observation: Observation) {
     while let Some(Ok(observed)) = observation.next().await {
-        let (leader, revision) = match &observed {
-            Observed::State(view) => (view.leader.as_deref(), view.revision),
-            Observed::Change(change) => (change.leader.as_deref(), change.revision),
+        // A doubt says nothing of a lease, which has its own deadline.
+        let Some(revision) = observed.revision() else {
+            continue;
         };
+        let leader = observed.leader();
         match leader.filter(|leader| leader.token == lease.token) {
             // An older word than the one that elected it.
             None if revision < lease.confirmed() => {}

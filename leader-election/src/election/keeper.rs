@@ -35,7 +35,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Keeper {
     service: Arc<dyn ElectionService>,
     ttl: Duration,
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    /// Held while the session is opened or closed.
+    changing: tokio::sync::Mutex<()>,
+    session: Mutex<Option<Arc<Session>>>,
     /// Candidacies that are being given up in the background.
     leaving: Mutex<HashMap<(Name, Name), JoinHandle<()>>>,
     /// Ends the renewals with the last handle.
@@ -59,7 +61,8 @@ impl Keeper {
         Self {
             service,
             ttl,
-            session: tokio::sync::Mutex::new(None),
+            changing: tokio::sync::Mutex::default(),
+            session: Mutex::default(),
             leaving: Mutex::default(),
             _stop: stop.clone().drop_guard(),
             stop,
@@ -68,9 +71,10 @@ impl Keeper {
 
     /// The session, opened if there is none.
     pub(super) async fn session(&self, timeout: Duration) -> Result<Arc<Session>, Error> {
-        let mut slot = self.session.lock().await;
-        if let Some(session) = slot.as_ref().filter(|session| !session.has_ended()) {
-            return Ok(Arc::clone(session));
+        let _changing = self.changing.lock().await;
+        let present = self.present().clone();
+        if let Some(session) = present.filter(|session| !session.has_ended()) {
+            return Ok(session);
         }
         let caller = Caller {
             timeout,
@@ -99,8 +103,23 @@ impl Keeper {
             // Whoever still holds a guard must not believe in a session that nobody renews.
             renewed.end();
         });
-        *slot = Some(Arc::clone(&session));
+        *self.present() = Some(Arc::clone(&session));
         Ok(session)
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        // Nothing in it is left half done by a panic.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until when the lease may be believed by which this handle leads an election; `None`, if it has none.
+    pub(super) fn trusted_until(&self, election: &Name) -> Option<Mono> {
+        let session = self.present().clone()?;
+        let leases = session.leases();
+        let leases = leases.values().filter(|lease| lease.election == *election);
+        // One that was not covered yet, or was given up, is none.
+        let ends = leases.map(|lease| lease.until());
+        ends.filter(|until| *until != Mono(0)).max()
     }
 
     /// Gives a candidacy up in the background.
@@ -139,7 +158,8 @@ impl Keeper {
 
     /// Ends the session in good order.
     pub(super) async fn close(&self) {
-        let Some(session) = self.session.lock().await.take() else {
+        let _changing = self.changing.lock().await;
+        let Some(session) = self.present().take() else {
             return;
         };
         // Trust ends before the word is sent.

@@ -34,11 +34,11 @@ use crate::machine::{
 };
 #[cfg(feature = "node")]
 use crate::node::ElectionNode;
-use crate::service::{Caller, ElectionService, Observation, Observed};
-use futures::StreamExt as _;
+use crate::observe::{Begun, Contact, Following};
+use crate::service::{Caller, ElectionService, Observation};
 use keeper::Keeper;
-use quorate_core::error::{Error, Kind};
-use quorate_core::retry::Backoff;
+use quorate_core::clock;
+use quorate_core::error::Error;
 use quorate_core::types::{FencingToken, Name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +55,7 @@ pub struct Election {
     timeout: Duration,
     candidate: Name,
     keeper: Arc<Keeper>,
+    contact: Arc<Contact>,
     #[cfg(feature = "node")]
     node: Option<ElectionNode>,
 }
@@ -109,6 +110,7 @@ impl Election {
     pub fn from_service(service: Arc<dyn ElectionService>) -> Self {
         Self {
             keeper: Arc::new(Keeper::new(Arc::clone(&service), TTL)),
+            contact: Arc::new(Contact::new(Arc::clone(&service))),
             service,
             timeout: Caller::default().timeout,
             candidate: own_name(),
@@ -159,58 +161,43 @@ impl Election {
     /// What happens to an election: first its state, then each change, without a gap, whatever becomes of
     /// connections and servers. One need not be a candidate, and the election need not exist.
     ///
+    /// It says [`Observed::Unknown`](crate::service::Observed::Unknown) when what it told last may not stand
+    /// any longer: the cluster has not been heard of for 1.5 s, or the lease is over that this handle holds in
+    /// the election. Believe nothing then until the next `State`.
+    ///
     /// # Errors
     /// `invalid_argument`: no valid name; what the service refuses.
     pub async fn observe(&self, election: &str) -> Result<Observation, Error> {
-        self.observe_after(Name::new(election)?, None).await
+        let election = Name::new(election)?;
+        let begun = Begun {
+            election: election.clone(),
+            after: None,
+            asked: clock::boottime(),
+        };
+        let observation = self.observe_after(election.clone(), None).await?;
+        let keeper = Arc::clone(&self.keeper);
+        let trusted = move || keeper.trusted_until(&election);
+        Ok(self.contact.doubting(begun, observation, trusted))
     }
 
-    /// As [`Election::observe`], from after a revision.
+    /// As [`Election::observe`], from after a revision, and without doubt: for those who believe a lease and
+    /// not an observation.
     async fn observe_after(
         &self,
         election: Name,
         after: Option<u64>,
     ) -> Result<Observation, Error> {
-        let first = self.open(&election, after).await?;
-        let state = (self.clone(), election, after, Some(first));
-        let told = futures::stream::unfold(Some(state), |state| async move {
-            let (handle, election, mut after, mut open) = state?;
-            let mut backoff = Backoff::default();
-            loop {
-                let Some(stream) = &mut open else {
-                    match handle.open(&election, after).await {
-                        Ok(stream) => open = Some(stream),
-                        Err(error) if error.code.kind() == Kind::Rejected => {
-                            return Some((Err(error), None));
-                        }
-                        Err(error) => tokio::time::sleep(backoff.next(error.retry_after_ms)).await,
-                    }
-                    continue;
-                };
-                match stream.next().await {
-                    Some(Ok(observed)) => {
-                        after = Some(match &observed {
-                            Observed::State(view) => view.revision,
-                            Observed::Change(change) => change.revision,
-                        });
-                        return Some((Ok(observed), Some((handle, election, after, open))));
-                    }
-                    Some(Err(error)) if error.code.kind() == Kind::Rejected => {
-                        return Some((Err(error), None));
-                    }
-                    Some(Err(_)) | None => {
-                        open = None;
-                        tokio::time::sleep(backoff.next(None)).await;
-                    }
-                }
+        let handle = self.clone();
+        let begin = move |after| {
+            let (handle, election) = (handle.clone(), election.clone());
+            async move {
+                let caller = handle.caller();
+                handle.service.observe(&caller, election, after).await
             }
-        });
-        Ok(told.boxed())
-    }
-
-    async fn open(&self, election: &Name, after: Option<u64>) -> Result<Observation, Error> {
-        let caller = self.caller();
-        self.service.observe(&caller, election.clone(), after).await
+        };
+        let mut following = Following::new(begin, after);
+        following.try_open().await?;
+        Ok(following.stream())
     }
 
     /// Everything about an election, linearizably.

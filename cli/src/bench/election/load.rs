@@ -1,4 +1,4 @@
-//! How much one cluster carries: renewals, sessions, elections, and the end of a session with many.
+//! How much one cluster carries: renewals, sessions, elections.
 
 use super::*;
 use quorate_leader_election::machine::limits;
@@ -64,39 +64,8 @@ async fn close_all(client: &Client, sessions: Vec<SessionId>) -> Result<(), Erro
     .await
 }
 
-/// One session with many elections ends; another one stands for all of them.
-pub(super) async fn reassign(servers: &str, count: u32) -> Outcome<f64> {
-    if count == 0 {
-        return Ok(0.0);
-    }
-    let client = client(servers)?;
-    let sessions = [open(&client, LONG_MS).await?, open(&client, LONG_MS).await?];
-    for (candidate, session) in ["dies", "follows"].into_iter().zip(sessions) {
-        let standing = (0..count).map(|number| campaign(number, candidate, session));
-        execute_all(&client, standing).await?;
-    }
-    let begin = Instant::now();
-    let caller = Caller {
-        timeout: PATIENCE,
-        ..Caller::default()
-    };
-    let [dies, follows] = sessions;
-    let ended = client
-        .execute(&caller, Command::CloseSession { session: dies })
-        .await?;
-    let took = begin.elapsed();
-    if ended.reply != Reply::Count(1) {
-        let told = format!("{:?} instead of one session ended", ended.reply);
-        return Err(Failure::new(Exit::Refused, told));
-    }
-    led_by(&client, count, "follows").await?;
-    let close = Command::CloseSession { session: follows };
-    client.execute(&caller, close).await?;
-    Ok(ms(took))
-}
-
 /// Makes sure of who leads the first and the last of so many elections: one entry changes all of them.
-async fn led_by(client: &Client, count: u32, by: &str) -> Outcome {
+pub(super) async fn led_by(client: &Client, count: u32, by: &str) -> Outcome {
     let elections = Election::from_service(Arc::new(client.clone()));
     for number in [0, count - 1] {
         let name = format!("bench-{number}");

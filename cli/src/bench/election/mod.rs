@@ -7,6 +7,7 @@
 mod hands;
 mod kills;
 mod load;
+mod reassign;
 mod report;
 mod watchers;
 
@@ -67,8 +68,8 @@ pub(crate) async fn run(plan: &Plan, output: Output) -> Outcome<Report> {
     let process_killed = hands::deaths(&servers, plan).await?;
     output.note("renewals");
     let renewals_per_second = load::renewals(&servers, plan).await?;
-    output.note("a session with many elections ends");
-    let reassign_ms = load::reassign(&servers, plan.reassign).await?;
+    output.note("a session with many elections dies");
+    let reassigned = reassign::reassign(&servers, plan.reassign).await?;
     output.note("many watch one election");
     let watched = watchers::watch(&nodes, plan.watchers).await?;
     output.note("the coordinator's leader is killed");
@@ -85,8 +86,7 @@ pub(crate) async fn run(plan: &Plan, output: Output) -> Outcome<Report> {
         leaderships_lost,
         sessions: plan.sessions,
         renewals_per_second,
-        elections: plan.reassign,
-        reassign_ms,
+        reassigned,
         watched,
         carried,
     })

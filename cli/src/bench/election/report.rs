@@ -1,6 +1,7 @@
 //! What was measured, and how it is shown.
 
 use super::load::Carried;
+use super::reassign::Reassigned;
 use super::watchers::Watched;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::measure::Summary;
@@ -24,9 +25,7 @@ pub(crate) struct Report {
     pub(super) leaderships_lost: u64,
     pub(super) sessions: u32,
     pub(super) renewals_per_second: u64,
-    pub(super) elections: u32,
-    /// One session ends, and all its elections go to another one.
-    pub(super) reassign_ms: f64,
+    pub(super) reassigned: Option<Reassigned>,
     pub(super) watched: Option<Watched>,
     pub(super) carried: Option<Carried>,
 }
@@ -87,11 +86,21 @@ impl Render for Report {
                 "{}/s over {} sessions",
                 self.renewals_per_second, self.sessions
             ),
-        )
-        .field(
-            "reassigned",
-            &format!("{} elections in {:.0} ms", self.elections, self.reassign_ms),
         );
+        if let Some(reassigned) = self.reassigned {
+            rest.field(
+                "reassigned",
+                &format!(
+                    "{} elections of a session that died: {:.0} ms after its expiry was decided; all told to the next \
+                     leader after {:.0} ms, {:.0} ms past the TTL of {} ms after the last renewal",
+                    reassigned.elections,
+                    reassigned.shown_ms,
+                    reassigned.told_ms,
+                    reassigned.past_ttl_ms,
+                    reassigned.ttl_ms
+                ),
+            );
+        }
         if let Some(watched) = self.watched {
             let Watched {
                 connections,

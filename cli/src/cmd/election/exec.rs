@@ -20,9 +20,10 @@ use std::time::Duration;
 
 The command starts when this process is elected and finds ELECTION_NAME, ELECTION_CANDIDATE and ELECTION_FENCING_TOKEN
 in its environment; pass the token on to what it writes to. Its process group gets SIGTERM before the lease ends, or
-when leadership is handed over, and SIGKILL --kill-grace later, in any case before anybody else can be elected; then
-this process stands for election again (with --once it exits 75). When the command ends by itself, so does this, with
-its exit code. The command reads nothing from stdin. It is never run by a shell unless it names one.")]
+when leadership is handed over, and SIGKILL --kill-grace later, in any case before anybody else can be elected; when
+leadership is revoked (`quorate election resign`) or taken by force it gets both at once. Then this process stands for
+election again (with --once it exits 75). When the command ends by itself, so does this, with its exit code. The command
+reads nothing from stdin. It is never run by a shell unless it names one.")]
 pub(super) struct Exec {
     /// The election
     #[arg(value_parser = parse::name)]

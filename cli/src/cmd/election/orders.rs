@@ -23,8 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
   quorate election resign planner --reason 'maintenance of its machine'
   quorate election resign planner --session s10006b002be800002 --token 1882375692746755
 
-With --session it speaks for the leader itself, whose leadership ends at once; without, the leader is told, and has
-until its lease runs out.")]
+With --session it speaks for the leader itself, whose leadership ends at once; without, the leader is told, and its
+leadership ends when it says that it has stopped, or with its lease. It is passed over then until somebody else has led
+or it stands for election anew.")]
 pub(super) struct Resign {
     /// The election
     #[arg(value_parser = parse::name)]

@@ -4,7 +4,7 @@ use crate::connect;
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::parse;
-use crate::view::{ChangeDocument, ElectionDocument, Elections};
+use crate::view::{ChangeDocument, ElectionDocument, Elections, UnknownDocument};
 use clap::Args;
 use futures::StreamExt as _;
 use quorate_core::runtime::settings::ClientFlags;
@@ -64,6 +64,9 @@ impl List {
 }
 
 /// Show an election and then what happens to it, until Ctrl-C
+///
+/// Says `unknown` when the cluster has not been heard of for 1.5 s: what was shown last may not stand any longer.
+/// Once it is known again, what happened meanwhile comes first, and then the election as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quorate election watch planner")]
 pub(super) struct Watch {
@@ -85,6 +88,10 @@ impl Watch {
                 }
                 Observed::Change(change) => {
                     context.output.print_next(&ChangeDocument::from(&*change))?;
+                }
+                Observed::Unknown => {
+                    let unknown = UnknownDocument::now(&self.election);
+                    context.output.print_next(&unknown)?;
                 }
             }
         }

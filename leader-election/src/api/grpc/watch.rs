@@ -5,7 +5,7 @@
 
 use crate::convert::{error_into, observed_election, observed_into};
 use crate::machine::limits;
-use crate::service::{Caller, ElectionService};
+use crate::service::{Caller, ElectionService, Observed};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use pb::watch_request::What as Asked;
@@ -117,7 +117,10 @@ where
             (Arc::clone(&self.service), self.caller.clone(), begin.after);
         let observe = async move { service.observe(&caller, election, after).await };
         let begun = futures::stream::once(observe).map_ok(|observation| {
-            let told = observation.map_ok(|observed| Said::Told(observed_into(observed)));
+            let told = observation.map_ok(|observed| match observed {
+                Observed::Unknown => Said::Unknown(pb::Unknown {}),
+                observed => Said::Told(observed_into(observed)),
+            });
             futures::stream::once(std::future::ready(Ok(Said::Begun(pb::WatchBegun {}))))
                 .chain(told)
         });

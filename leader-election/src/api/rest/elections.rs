@@ -91,7 +91,8 @@ struct GetQuery {
 /// How long a long-poll waits that does not say.
 const WAIT_MS_DEFAULT: u64 = 30_000;
 
-/// Who leads. Linearizable; with `after_revision` it waits for a change.
+/// Who leads. Linearizable; with `after_revision` it waits for a change, or at a sidecar until nothing is known
+/// any more.
 #[utoipa::path(get, path = "/v1/elections/{election}", tag = "elections",
     params(("election" = String, Path), GetQuery),
     responses(

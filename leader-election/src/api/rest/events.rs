@@ -3,13 +3,12 @@
 //! The id of each event is its revision. A client that comes back with `Last-Event-ID` (browsers and
 //! libraries do by themselves) goes on after it; one that was away for longer than the past is kept gets
 //! the full state. Events carry no validity: to lead is to renew. A sidecar says `unknown` when what it
-//! told last may not stand any longer, and `state` when it knows again; `doubt` has the rule.
+//! told last may not stand any longer, and `state` when it knows again ([`Observed::Unknown`]).
 
-use super::doubt::{self, Told};
 use super::operation::{Asker, header};
 use super::view::{HandOver, Leader, PhaseName, instant, name, phase, state, unknown};
 use crate::api::Api;
-use crate::machine::{Change, EndCause, LeaveCause, What};
+use crate::machine::{Change, EndCause, What};
 use crate::service::Observed;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -81,87 +80,46 @@ impl From<&Change> for ChangeOut {
     fn from(change: &Change) -> Self {
         let leader = change.leader.as_deref();
         let (phase, hand_over) = leader.map(phase).unzip();
-        let mut out = Self {
+        let what = &change.what;
+        let (ended_token, locked_until, reason) = match what {
+            What::Ended {
+                token,
+                cause,
+                locked_until,
+                ..
+            } => {
+                let reason = match cause {
+                    EndCause::Forced { reason, .. } => Some(reason.to_string()),
+                    _ => None,
+                };
+                (Some(token.0), locked_until.map(instant), reason)
+            }
+            _ => (None, None, None),
+        };
+        Self {
             revision: change.revision,
             previous: change.previous,
             time: instant(change.time),
             election: change.election.to_string(),
-            what: "",
-            candidate: None,
-            cause: None,
-            reason: None,
-            ended_token: None,
-            locked_until: None,
+            what: what.as_str(),
+            candidate: what.candidate().map(ToString::to_string),
+            cause: what.cause(),
+            reason,
+            ended_token,
+            locked_until,
             leader: leader.map(Leader::from),
             fencing_token: leader.map(|leader| leader.token.0),
             phase,
             hand_over: hand_over.flatten(),
-        };
-        out.tell(&change.what);
-        out
-    }
-}
-
-impl ChangeOut {
-    fn tell(&mut self, what: &What) {
-        self.what = match what {
-            What::Joined { candidate, .. } => {
-                self.candidate = Some(candidate.to_string());
-                "joined"
-            }
-            What::Updated { candidate, .. } => {
-                self.candidate = Some(candidate.to_string());
-                "updated"
-            }
-            What::Left { candidate, cause } => {
-                self.candidate = Some(candidate.to_string());
-                self.cause = Some(match cause {
-                    LeaveCause::Left => "left",
-                    LeaveCause::Closed => "closed",
-                    LeaveCause::Expired => "expired",
-                });
-                "left"
-            }
-            What::Elected => "elected",
-            What::Ended {
-                token,
-                candidate,
-                cause,
-                locked_until,
-            } => {
-                self.candidate = Some(candidate.to_string());
-                self.ended_token = Some(token.0);
-                self.locked_until = locked_until.map(instant);
-                self.cause = Some(match cause {
-                    EndCause::Resigned => "resigned",
-                    EndCause::Drained => "drained",
-                    EndCause::Left => "left",
-                    EndCause::Closed => "closed",
-                    EndCause::Expired => "expired",
-                    EndCause::Revoked => "revoked",
-                    EndCause::Forced { reason, .. } => {
-                        self.reason = Some(reason.to_string());
-                        "forced"
-                    }
-                });
-                "ended"
-            }
-            What::Draining => "draining",
-            What::CalledOff { to } => {
-                self.candidate = Some(to.to_string());
-                "called_off"
-            }
-            What::Revoking => "revoking",
-            What::Configured { .. } => "configured",
-            What::Removed => "removed",
-        };
+        }
     }
 }
 
 /// What happens to an election: first an event `state` with the election answer, unless a revision was
 /// given, then an event `change` for each change. The id of each is its revision. A sidecar adds an event
-/// `unknown`, with the election answer of that state, as soon as what it told may not stand any longer, and an
-/// event `state` when it knows again; these two have no id.
+/// `unknown`, without an id and with the election answer of that state, as soon as what it told may not stand
+/// any longer. Changes that follow it are what happened meanwhile; then an event `state` says that it knows
+/// again.
 #[utoipa::path(get, path = "/v1/elections/{election}/events", tag = "elections",
     params(("election" = String, Path), EventsQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")),
@@ -190,36 +148,24 @@ async fn events(
         .service
         .observe(&caller, election.clone(), after)
         .await?;
-    let told = doubt::told(api.clone(), caller, election.clone(), observed);
     let hello = Event::default().retry(COME_BACK).comment("listening");
     // An observation that fails ends the stream; the client comes back after what it has seen.
-    let told = told
+    let told = observed
         .take_until(api.drain.clone().cancelled_owned())
-        .take_while(|told| std::future::ready(told.is_ok()))
-        .map(move |told| event(&election, told?));
+        .take_while(|observed| std::future::ready(observed.is_ok()))
+        .map(move |observed| event(&election, observed?));
     let stream = futures::stream::once(std::future::ready(Ok(hello))).chain(told);
     let keep_alive = KeepAlive::new().interval(COMMENT_EVERY).text("still here");
     Ok(Sse::new(stream).keep_alive(keep_alive))
 }
 
-fn event(election: &Name, told: Told) -> Result<Event, Error> {
-    let (kind, revision, data) = match told {
-        Told::Observed(Observed::State(view)) => {
-            let revision = view.revision;
-            ("state", Some(revision), serde_json::to_string(&state(view)))
-        }
-        Told::Observed(Observed::Change(change)) => (
-            "change",
-            Some(change.revision),
-            serde_json::to_string(&ChangeOut::from(&*change)),
-        ),
-        // No ids: a client that comes back shall go on after the last change that it was told.
-        Told::Unknown => (
-            "unknown",
-            None,
-            serde_json::to_string(&unknown(election.clone())),
-        ),
-        Told::Again(view) => ("state", None, serde_json::to_string(&state(view))),
+fn event(election: &Name, observed: Observed) -> Result<Event, Error> {
+    let revision = observed.revision();
+    let (kind, data) = match observed {
+        Observed::State(view) => ("state", serde_json::to_string(&state(view))),
+        Observed::Change(change) => ("change", serde_json::to_string(&ChangeOut::from(&*change))),
+        // No id: a client that comes back shall go on after the last change that it was told.
+        Observed::Unknown => ("unknown", serde_json::to_string(&unknown(election.clone()))),
     };
     let data = data.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
     let event = Event::default().event(kind).data(data);

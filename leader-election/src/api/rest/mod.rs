@@ -5,7 +5,6 @@
 //! is generated from the handlers.
 
 mod candidates;
-mod doubt;
 mod elections;
 mod events;
 mod operation;

@@ -184,3 +184,72 @@ pub enum What {
     /// The election vanished: no candidates, no settings.
     Removed,
 }
+
+impl EndCause {
+    /// As it is written in JSON and shown to people.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Resigned => "resigned",
+            Self::Drained => "drained",
+            Self::Left => "left",
+            Self::Closed => "closed",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Forced { .. } => "forced",
+        }
+    }
+}
+
+impl LeaveCause {
+    /// As it is written in JSON and shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Closed => "closed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl What {
+    /// As it is written in JSON and shown to people.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Joined { .. } => "joined",
+            Self::Updated { .. } => "updated",
+            Self::Left { .. } => "left",
+            Self::Elected => "elected",
+            Self::Ended { .. } => "ended",
+            Self::Draining => "draining",
+            Self::CalledOff { .. } => "called_off",
+            Self::Revoking => "revoking",
+            Self::Configured { .. } => "configured",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// Whom it is about, unless that is who leads after it.
+    pub fn candidate(&self) -> Option<&Name> {
+        match self {
+            Self::Joined { candidate, .. }
+            | Self::Updated { candidate, .. }
+            | Self::Left { candidate, .. }
+            | Self::Ended { candidate, .. }
+            | Self::CalledOff { to: candidate } => Some(candidate),
+            Self::Elected
+            | Self::Draining
+            | Self::Revoking
+            | Self::Configured { .. }
+            | Self::Removed => None,
+        }
+    }
+
+    /// Why, where there is a cause.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Left { cause, .. } => Some(cause.as_str()),
+            Self::Ended { cause, .. } => Some(cause.as_str()),
+            _ => None,
+        }
+    }
+}

@@ -1,11 +1,12 @@
 //! Proves what each proof of the application's life allows the sidecar, and that it hands over in order.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../container/mod.rs"]
 mod container;
+mod unknown;
 
 use container::Container;
-use container::events::Events;
-use container::link::Link;
+use quorate_proto::election as pb;
 use serde_json::{Value, json};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -302,64 +303,14 @@ async fn a_session_opened_by_the_application_is_kept_while_it_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_say_unknown_past_the_deadline_and_the_state_when_it_is_known_again() {
-    // Proves: an application that only listens does not take itself, or anybody else, for the leader for
-    // ever when its sidecar is cut off; and nobody tells it so before anything is in doubt.
+async fn a_sidecar_is_no_node() {
+    // Proves: what a sidecar says of the cluster is not taken for one more node of it.
     let server = Container::start().await;
-    let link = Link::to(server.address).await;
-    let app = App::start();
-    let pid = app.pid();
-    let sidecar = Container::sidecar_of(
-        link.address,
-        &[
-            ("QUORATE_ELECTION", "e"),
-            ("QUORATE_CANDIDATE_ID", "app-1"),
-            ("QUORATE_APP_PID", &pid),
-            ("QUORATE_SESSION_TTL_MS", "1000"),
-        ],
-    )
-    .await;
-    until("it leads", || leads(&sidecar)).await;
-    let mut stream = Events::open(sidecar.address, "e", None).await;
-    let (id, kind, state) = stream.next().await;
-    assert_eq!(
-        (kind.as_str(), &state["leader"]["id"]),
-        ("state", &json!("app-1"))
-    );
-    assert!(id.is_some());
-    link.cut(true);
-    let (id, kind, unknown) = stream.next().await;
-    assert_eq!((id, kind.as_str()), (None, "unknown"));
-    assert_eq!(unknown["state"], "unknown");
-    assert_eq!(
-        (&unknown["leader"], &unknown["self"]),
-        (&Value::Null, &json!("unknown"))
-    );
-    assert!(!leads(&sidecar).await, "its lease is over");
-    // Meanwhile another one is elected.
-    second(&server).await;
-    until("the other one leads", || async {
-        leader(&server).await == "two"
-    })
-    .await;
-    link.cut(false);
-    let (id, kind, again) = stream.next().await;
-    assert_eq!((id, kind.as_str()), (None, "state"));
-    assert_eq!(again["leader"]["id"], "two", "{again}");
-    // What happened meanwhile follows, without a gap.
-    let mut previous = state["revision"].clone();
-    loop {
-        let (id, kind, change) = stream.next().await;
-        assert_eq!(kind, "change", "{change}");
-        assert_eq!(id, Some(change["revision"].to_string()));
-        assert!(
-            change["previous"].as_u64() <= previous.as_u64(),
-            "a gap: {change}"
-        );
-        previous = change["revision"].clone();
-        if change["what"] == "elected" {
-            assert_eq!(change["leader"]["id"], "two");
-            break;
-        }
+    let sidecar = server.sidecar(&[]).await;
+    for (container, node, role) in [(&server, 1, "dev"), (&sidecar, 0, "sidecar")] {
+        let info = container.grpc().get_info(pb::GetInfoRequest {}).await;
+        let info = info.unwrap().into_inner();
+        assert_eq!((info.node_id, info.role.as_str()), (node, role));
+        assert_eq!(info.leader, Some(1));
     }
 }
