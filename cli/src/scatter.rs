@@ -1,16 +1,15 @@
 //! From the flags of a client command to a root of scatter/gather.
 
-use crate::errors::{Failure, Outcome};
+use crate::errors::{Exit, Failure, Outcome};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method};
 use quorate_core::error::{Code, Error};
 use quorate_core::runtime::settings::ClientFlags;
 use quorate_core::runtime::{Pattern, Settings};
 use quorate_core::types::Name;
-use quorate_scatter_gather::pool::{
-    Admission, AdmissionCaps, Call, Host, Hosts, LeafUrl, Protocol,
-};
+use quorate_scatter_gather::pool::{Call, Host, LeafUrl, Protocol};
 use quorate_scatter_gather::root::ENVELOPE;
+use quorate_scatter_gather::server::upstream;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,29 +44,8 @@ impl Server {
         let server = server.ok_or_else(|| Failure::config("servers names no server"))?;
         let url = LeafUrl::parse(&server.to_string())
             .map_err(|error| Failure::config(format!("servers: {error}")))?;
-        let token = match &settings.servers_token_file {
-            None => None,
-            Some(path) => {
-                let token = crate::connect::token(path)?;
-                let value = HeaderValue::from_str(&format!("Bearer {token}"));
-                Some(value.map_err(|_| {
-                    Failure::config(
-                        "servers_token_file: the token has characters no header can have",
-                    )
-                })?)
-            }
-        };
-        let admission = Admission::new(AdmissionCaps::default());
-        let hosts = match settings.upstream() {
-            Some(upstream) => Hosts::secured(admission, &upstream)
-                .map_err(|error| Failure::config(error.to_string()))?,
-            None if url.is_secure() => {
-                return Err(Failure::config(
-                    "servers: https:// needs an authority to trust: set QUORATE_SERVERS_CA (--servers-ca)",
-                ));
-            }
-            None => Hosts::new(admission),
-        };
+        let token = upstream::credential(&settings)?;
+        let hosts = upstream::hosts(&settings, Some(("servers", &url)))?;
         Ok(Self {
             host: hosts.host(&url, Protocol::Http2),
             url,
@@ -111,12 +89,15 @@ impl Server {
             ..Call::new(Method::POST, path, REPLY_BYTES_MAX)
         };
         let reply = tokio::time::timeout(WAIT, self.host.call(&call)).await;
-        let reply = reply
-            .map_err(|_| Error::new(Code::DeadlineExceeded, "no answer"))?
-            .map_err(|error| {
-                let told = format!("{} cannot be asked: {error}", self.url);
-                Error::new(Code::NoQuorum, told)
-            })?;
+        let reply = reply.map_err(|_| Error::new(Code::DeadlineExceeded, "no answer"))?;
+        let reply = reply.map_err(|error| {
+            let told = format!(
+                "{} cannot be asked ({error}): is it running there? --servers or \
+                 QUORATE_SERVERS names another",
+                self.url
+            );
+            Failure::new(Exit::Unavailable, told)
+        })?;
         let header = |name: &str| {
             let value = reply
                 .headers

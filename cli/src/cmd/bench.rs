@@ -64,7 +64,7 @@ struct Election {
     /// Seconds of renewals
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=300))]
     seconds: u32,
-    /// Elections of one session that ends
+    /// Elections of one session of 2 s that is renewed no more, and that another session follows in
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     reassign: u32,
     /// Observers of one election, a hundred a connection

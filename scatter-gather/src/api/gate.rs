@@ -1,9 +1,13 @@
 //! The API of a leaf gate: everything goes to the leaf but a few paths of the gate's own.
+//!
+//! A gate is transparent: what a root says in its `Quorate-` headers (keys, depth, priority) is meant for
+//! whoever stands behind it, which may be an inner node. Only what belongs to a connection, and the token
+//! of the gate's own listener, ends here; and the deadline is brought up to date.
 
-use crate::definition::is_ours;
+use crate::definition::is_hop;
 use crate::gate::{Gate, Load, REPLY_BYTES_MAX, TIMEOUT_DEFAULT};
 use crate::pool::Call;
-use crate::root::Question;
+use crate::root::deadline;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequest as _, Request, State};
@@ -36,10 +40,17 @@ struct Shared {
     gate: Arc<Gate>,
     /// The listener's own token is not the leaf's business.
     hide_token: bool,
+    /// What the leaf is shown where nothing else is (`Authorization`).
+    credential: Option<HeaderValue>,
 }
 
-/// All routes of a gate. `hide_token` keeps `Authorization` from the leaf.
-pub fn gate_router(gate: Arc<Gate>, hide_token: bool) -> Result<Router, Error> {
+/// All routes of a gate. `hide_token` keeps the client's `Authorization` from the leaf; `credential` is shown
+/// to it where no other is.
+pub fn gate_router(
+    gate: Arc<Gate>,
+    hide_token: bool,
+    credential: Option<HeaderValue>,
+) -> Result<Router, Error> {
     let (routes, mut openapi) = OpenApiRouter::with_openapi(Head::openapi())
         .routes(routes!(load))
         .split_for_parts();
@@ -49,7 +60,11 @@ pub fn gate_router(gate: Arc<Gate>, hide_token: bool) -> Result<Router, Error> {
         .route("/openapi.json", get(describe))
         .route("/", any(pass))
         .route("/{*path}", any(pass))
-        .with_state(Shared { gate, hide_token }))
+        .with_state(Shared {
+            gate,
+            hide_token,
+            credential,
+        }))
 }
 
 /// How much the leaf has to do, and how much more it gets.
@@ -91,19 +106,26 @@ async fn forward(shared: &Shared, request: Request, grpc: bool) -> Result<Respon
     let given = request.headers().clone();
     let hedge = given.get("quorate-priority").is_some_and(|v| v == "low");
     let Raw(body) = Raw::from_request(request, &()).await?;
-    let question = Question::query(body).with_headers(given)?;
-    let timeout = match question.headers.get(grpc_timeout::GRPC_TIMEOUT) {
+    let timeout = match given.get(grpc_timeout::GRPC_TIMEOUT) {
         Some(value) if grpc => value.to_str().ok().and_then(grpc_timeout::parse),
         _ => None,
     };
-    let within = timeout.or(question.timeout).unwrap_or(TIMEOUT_DEFAULT);
-    let mut headers = HeaderMap::with_capacity(question.headers.len());
-    for (name, value) in &question.headers {
-        let deadline = name == "quorate-deadline-ms" || grpc && name == TE;
+    let within = match timeout {
+        Some(timeout) => timeout,
+        None => deadline(&given)?.unwrap_or(TIMEOUT_DEFAULT),
+    };
+    let mut headers = HeaderMap::with_capacity(given.len());
+    for (name, value) in &given {
+        let trailers = grpc && name == TE;
         let token = name == AUTHORIZATION && shared.hide_token;
-        if (!is_ours(name) || deadline) && !token {
+        if (!is_hop(name) || trailers) && !token {
             headers.append(name.clone(), value.clone());
         }
+    }
+    if let Some(credential) = &shared.credential
+        && !headers.contains_key(AUTHORIZATION)
+    {
+        headers.insert(AUTHORIZATION, credential.clone());
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let path = format!("{}{path}", shared.gate.url().base());
@@ -112,7 +134,7 @@ async fn forward(shared: &Shared, request: Request, grpc: bool) -> Result<Respon
         .map_err(|_| Error::invalid("the path has characters that no path has"))?;
     let call = Call {
         headers: Arc::new(headers),
-        body: question.body,
+        body,
         low_priority: hedge,
         ..Call::new(method, path, REPLY_BYTES_MAX)
     };
@@ -128,7 +150,7 @@ async fn forward(shared: &Shared, request: Request, grpc: bool) -> Result<Respon
     *response.status_mut() = reply.status;
     for (name, value) in &reply.headers {
         // What the leaf says about its answer (Quorate-Complete) is the root's to read.
-        if !is_ours(name) || name.as_str().starts_with("quorate-") {
+        if !is_hop(name) {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }

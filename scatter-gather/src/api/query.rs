@@ -6,7 +6,7 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use quorate_core::error::Error;
+use quorate_core::error::{Code, Error};
 use quorate_core::runtime::extract::{BodyLimit, Path, Raw};
 use quorate_core::runtime::problem::{self, Problem};
 use quorate_core::types::Name;
@@ -80,7 +80,10 @@ async fn ask(
     request.extensions_mut().insert(BodyLimit(limit));
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let headers = request.headers().clone();
-    let Raw(body) = Raw::from_request(request, &()).await?;
+    let Raw(body) = match Raw::from_request(request, &()).await {
+        Err(error) if error.code == Code::TooLarge => return Err(fanout.body_too_large()),
+        read => read?,
+    };
     let envelope = wants_envelope(&headers);
     let explain = headers.get("quorate-explain").is_some_and(|v| v == "1");
     let mut question = Question::query(body).with_headers(headers)?;

@@ -94,3 +94,21 @@ impl PartialSchema for Pointer {
 }
 
 impl ToSchema for Pointer {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::NAMES;
+
+    /// The mergers that the OpenAPI text describes are those that there are.
+    #[test]
+    fn every_merger_is_described() {
+        let schema = serde_json::to_value(Merge::schema()).unwrap();
+        let kinds = schema["oneOf"].as_array().unwrap();
+        let names = kinds.iter().map(|kind| {
+            let members = kind["properties"].as_object().unwrap();
+            members.keys().next().unwrap().as_str()
+        });
+        assert_eq!(names.collect::<Vec<_>>(), NAMES);
+    }
+}

@@ -12,6 +12,6 @@ mod wheel;
 pub use cancels::{Cancels, cancels};
 pub use leaves::{Leaves, Manner};
 pub use memory::{Memory, memory};
-pub use overhead::{Overhead, Pair, overhead};
-pub use overload::{UnderLoad, overload};
+pub use overhead::{Overhead, Ways, overhead};
+pub use overload::{UnderLoad, overload, overload_takes};
 pub use tail::{Hung, Load, head_to_head, hung, tail_at_scale};

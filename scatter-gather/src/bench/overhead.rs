@@ -1,14 +1,18 @@
 //! One fan-out, and the same calls joined by hand, in turn: same process, same thread, same
 //! connections.
+//!
+//! By hand there are two ways. The bare one sends nothing but the calls. The other tells each leaf how much time
+//! it has, as the scatter does and as one would who wants leaves to stop in time, and gives up then: a header
+//! costs the connection more than anything else does that is done for a call.
 
 use super::leaves::{Leaves, Manner, REPLY_BYTES};
 use super::lengths::Lengths;
 use crate::definition::{HedgeSpec, LimitsSpec};
-use crate::pool::{Call, Host, LeafUrl, Protocol};
+use crate::pool::{Call, CallError, Host, LeafUrl, Protocol, Reply};
 use crate::scatter::Scatter;
 use bytes::Bytes;
 use futures::future::join_all;
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
 use quorate_core::error::{Code, Error};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -17,22 +21,31 @@ use std::time::{Duration, Instant};
 
 /// Servers that the shards lie on.
 const SERVERS: usize = 10;
-/// Pairs before any is counted: connections are made, and branches learnt.
+/// Rounds before any is counted: connections are made, and branches learnt.
 const WARM_UP: u32 = 20;
+/// Within which all is to be answered.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Two ways of asking the same.
+/// Three ways of asking the same.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Pair {
+pub struct Ways {
     /// By a scatter with all of its policy, hedging armed.
     pub scatter: f64,
-    /// By `join_all`.
+    /// By `join_all` and nothing else.
     pub by_hand: f64,
+    /// By `join_all` within a time that leaves are told.
+    pub by_hand_told: f64,
 }
 
-impl Pair {
-    /// How many times as much the scatter takes.
+impl Ways {
+    /// How many times as much the scatter takes as the bare join.
     pub fn ratio(self) -> f64 {
         self.scatter / self.by_hand
+    }
+
+    /// How many times as much it takes as the join that tells leaves their time.
+    pub fn ratio_told(self) -> f64 {
+        self.scatter / self.by_hand_told
     }
 }
 
@@ -41,36 +54,36 @@ impl Pair {
 pub struct Overhead {
     /// Leaves of a request.
     pub leaves: usize,
-    /// Pairs of requests.
-    pub pairs: u32,
+    /// Requests in each way.
+    pub requests: u32,
     /// Median time of a request, in milliseconds.
-    pub p50_ms: Pair,
+    pub p50_ms: Ways,
     /// Time of the processor for a request, in microseconds: everything on the root's thread, its
     /// connections included.
-    pub cpu_us: Pair,
+    pub cpu_us: Ways,
 }
 
 /// Measures, on a runtime of this thread alone.
 ///
 /// # Errors
 /// When the leaves cannot be started or do not answer.
-pub fn overhead(leaves: usize, pairs: u32) -> Result<Overhead, Error> {
+pub fn overhead(leaves: usize, requests: u32) -> Result<Overhead, Error> {
     let internal = |error: std::io::Error| Error::new(Code::Internal, error.to_string());
     let servers = Leaves::start(SERVERS.min(leaves), Manner::AtOnce).map_err(internal)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(internal)?;
-    runtime.block_on(measure(&servers, leaves, pairs))
+    runtime.block_on(measure(&servers, leaves, requests))
 }
 
-async fn measure(servers: &Leaves, leaves: usize, pairs: u32) -> Result<Overhead, Error> {
+async fn measure(servers: &Leaves, leaves: usize, requests: u32) -> Result<Overhead, Error> {
     let urls: Vec<String> = (0..leaves)
         .map(|leaf| format!("{}/{leaf}", servers.urls()[leaf % servers.urls().len()]))
         .collect();
     let mut builder = Scatter::builder()
         .protocol(Protocol::Http2)
-        .timeout(Duration::from_secs(60))
+        .timeout(TIMEOUT)
         .hedge(HedgeSpec::delay_ms(30_000))
         .limits(LimitsSpec::default())
         .merger(Lengths);
@@ -87,19 +100,20 @@ async fn measure(servers: &Leaves, leaves: usize, pairs: u32) -> Result<Overhead
         // The connections are those of the scatter.
         calls.push((scatter.hosts().host(&url, Protocol::Http2), call));
     }
-    let mut times = (Vec::new(), Vec::new());
-    let mut cpu = (Duration::ZERO, Duration::ZERO);
-    for pair in 0..pairs + WARM_UP {
-        // Each goes first as often as the other.
-        for turn in 0..2 {
+    let mut found = [const { (Vec::new(), Duration::ZERO) }; 3];
+    for round in 0..requests + WARM_UP {
+        // Each comes first as often as the others.
+        for turn in 0..3 {
+            let way = (turn + round) % 3;
             let (begin, cpu_begin) = (Instant::now(), thread_cpu());
-            let by_hand = (turn + pair) % 2 == 0;
-            let bytes = if by_hand {
-                joined(&calls).await?
-            } else {
-                let answer = scatter.query(Bytes::new()).await?;
-                let text = std::str::from_utf8(&answer.merged.body).unwrap_or_default();
-                text.parse().unwrap_or_default()
+            let bytes = match way {
+                0 => {
+                    let answer = scatter.query(Bytes::new()).await?;
+                    let text = std::str::from_utf8(&answer.merged.body).unwrap_or_default();
+                    text.parse().unwrap_or_default()
+                }
+                1 => joined(&calls).await?,
+                _ => joined_in_time(&calls).await?,
             };
             let (took, busy) = (begin.elapsed(), thread_cpu().saturating_sub(cpu_begin));
             if bytes != leaves * REPLY_BYTES {
@@ -108,40 +122,57 @@ async fn measure(servers: &Leaves, leaves: usize, pairs: u32) -> Result<Overhead
                     format!("{bytes} bytes came back"),
                 ));
             }
-            if pair < WARM_UP {
-                continue;
+            if round >= WARM_UP {
+                let (times, cpu) = &mut found[way as usize];
+                times.push(took);
+                *cpu += busy;
             }
-            let (times, cpu) = if by_hand {
-                (&mut times.1, &mut cpu.1)
-            } else {
-                (&mut times.0, &mut cpu.0)
-            };
-            times.push(took);
-            *cpu += busy;
         }
     }
-    let p50 = |times: &mut Vec<Duration>| {
+    let p50_ms = found.each_mut().map(|(times, _)| {
         times.sort_unstable();
         times[times.len() / 2].as_secs_f64() * 1e3
+    });
+    let cpu_us = found.map(|(_, cpu)| cpu.as_secs_f64() * 1e6 / f64::from(requests));
+    let ways = |[scatter, by_hand, by_hand_told]: [f64; 3]| Ways {
+        scatter,
+        by_hand,
+        by_hand_told,
     };
-    let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / f64::from(pairs);
     Ok(Overhead {
         leaves,
-        pairs,
-        p50_ms: Pair {
-            scatter: p50(&mut times.0),
-            by_hand: p50(&mut times.1),
-        },
-        cpu_us: Pair {
-            scatter: each(cpu.0),
-            by_hand: each(cpu.1),
-        },
+        requests,
+        p50_ms: ways(p50_ms),
+        cpu_us: ways(cpu_us),
     })
 }
 
 /// The loop one would write by hand: everything at once, and all or nothing.
 async fn joined(calls: &[(Arc<Host>, Call)]) -> Result<usize, Error> {
     let all = join_all(calls.iter().map(|(host, call)| host.call(call))).await;
+    bytes(all)
+}
+
+/// The same with a time that it keeps and that leaves are told.
+async fn joined_in_time(calls: &[(Arc<Host>, Call)]) -> Result<usize, Error> {
+    let mut headers = HeaderMap::new();
+    let ms = u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    headers.insert("quorate-deadline-ms", HeaderValue::from(ms));
+    let headers = Arc::new(headers);
+    let told = calls.iter().map(async |(host, call)| {
+        let call = Call {
+            headers: Arc::clone(&headers),
+            ..call.clone()
+        };
+        host.call(&call).await
+    });
+    match tokio::time::timeout(TIMEOUT, join_all(told)).await {
+        Ok(all) => bytes(all),
+        Err(_) => Err(Error::new(Code::DeadlineExceeded, "not all answered")),
+    }
+}
+
+fn bytes(all: Vec<Result<Reply, CallError>>) -> Result<usize, Error> {
     let mut bytes = 0;
     for reply in all {
         let reply =
@@ -163,16 +194,18 @@ fn thread_cpu() -> Duration {
 mod tests {
     use super::*;
 
-    /// The measurement runs, and both ways get every answer. How fast is not a matter of a test.
+    /// The measurement runs, and all ways get every answer. How fast is not a matter of a test.
     #[test]
-    fn both_ways_get_every_answer() {
-        let pairs = std::env::var("PAIRS").ok().and_then(|n| n.parse().ok());
+    fn all_ways_get_every_answer() {
+        let requests = std::env::var("REQUESTS").ok().and_then(|n| n.parse().ok());
         for leaves in [10, 100] {
-            let found = overhead(leaves, pairs.unwrap_or(5)).unwrap();
+            let found = overhead(leaves, requests.unwrap_or(5)).unwrap();
             println!(
-                "{found:?}: p50 {:.3}, CPU {:.3}",
+                "{found:?}: p50 {:.3}, CPU {:.3}; told: {:.3}, {:.3}",
                 found.p50_ms.ratio(),
-                found.cpu_us.ratio()
+                found.cpu_us.ratio(),
+                found.p50_ms.ratio_told(),
+                found.cpu_us.ratio_told()
             );
             assert!(found.p50_ms.by_hand > 0.0 && found.p50_ms.scatter > 0.0);
         }

@@ -6,6 +6,7 @@ use crate::api::gate_router;
 use crate::gate::Gate;
 use crate::pool::{LeafUrl, Protocol};
 use crate::scatter::Scatter;
+use crate::sim::quantile;
 use bytes::Bytes;
 use quorate_core::error::{Code, Error};
 use serde::Serialize;
@@ -20,6 +21,16 @@ const TAKES: Duration = Duration::from_millis(10);
 /// What leaves can do, a second.
 const CAPACITY: u32 = 200;
 const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Seconds of the phases before twice the load, and after.
+const LEARN: u32 = 5;
+const PEAK: u32 = 10;
+const AFTER: u32 = 15;
+
+/// How long [`overload`] takes with so many seconds of twice the load.
+pub fn overload_takes(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(LEARN + PEAK + seconds + AFTER))
+}
 
 /// What it comes to.
 #[derive(Clone, Debug, Serialize)]
@@ -65,7 +76,7 @@ pub async fn overload(shards: usize, seconds: u32) -> Result<UnderLoad, Error> {
         .merger(Lengths);
     for (shard, url) in leaves.urls().iter().enumerate() {
         let url = LeafUrl::parse(url).map_err(|error| Error::invalid(error.to_string()))?;
-        let router = gate_router(Arc::new(Gate::new(url)), false)?;
+        let router = gate_router(Arc::new(Gate::new(url)), false, None)?;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .map_err(internal)?;
@@ -74,21 +85,20 @@ pub async fn overload(shards: usize, seconds: u32) -> Result<UnderLoad, Error> {
         builder = builder.shard(shard.to_string(), [format!("http://{address}")]);
     }
     let scatter = builder.build()?;
-    let peak_seconds = 10;
     // The gates learn what their leaves can do.
-    phase(&scatter, CAPACITY / 2, 5).await;
-    let peak = phase(&scatter, CAPACITY, peak_seconds).await;
+    phase(&scatter, CAPACITY / 2, LEARN).await;
+    let peak = phase(&scatter, CAPACITY, PEAK).await;
     let double = phase(&scatter, 2 * CAPACITY, seconds).await;
-    let half = phase(&scatter, CAPACITY / 2, 15).await;
+    let half = phase(&scatter, CAPACITY / 2, AFTER).await;
     let total = double.good_ms.len() + double.bad_ms.len();
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     Ok(UnderLoad {
         shards,
-        peak: peak.good_ms.len() as f64 / f64::from(peak_seconds),
+        peak: peak.good_ms.len() as f64 / f64::from(PEAK),
         goodput: double.good_ms.len() as f64 / f64::from(seconds),
-        accepted_p99_ms: quantile(&double.good_ms, 99),
+        accepted_p99_ms: quantile(&double.good_ms, 0.99),
         refused: double.bad_ms.len() as f64 / total.max(1) as f64,
-        refused_p50_ms: quantile(&double.bad_ms, 50),
+        refused_p50_ms: quantile(&double.bad_ms, 0.5),
         recovery_seconds: half.last_bad.as_secs_f64(),
     })
 }
@@ -129,9 +139,4 @@ async fn phase(scatter: &Scatter, rate: u32, seconds: u32) -> Phase {
     phase.good_ms.sort_by(f64::total_cmp);
     phase.bad_ms.sort_by(f64::total_cmp);
     phase
-}
-
-fn quantile(sorted: &[f64], percent: usize) -> f64 {
-    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(place).copied().unwrap_or(0.0)
 }

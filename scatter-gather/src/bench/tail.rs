@@ -4,9 +4,10 @@
 use super::leaves::{Leaves, Manner};
 use super::lengths::Lengths;
 use crate::definition::HedgeSpec;
+use crate::gather::Trigger;
 use crate::pool::Protocol;
 use crate::scatter::{Answer, Scatter};
-use crate::sim::{Latency, Line, Row, Table};
+use crate::sim::{Latency, Line, Policy, Row, Table, quantile};
 use quorate_core::error::{Code, Error};
 use serde::Serialize;
 use std::time::Duration;
@@ -26,44 +27,36 @@ pub struct Load {
     pub seed: u64,
 }
 
+/// Requests of so many seconds are sent before any counts, until every replica's quantiles are known.
+const WARM_UP_SECONDS: u64 = 10;
+
+impl Load {
+    /// How long it takes to offer it once.
+    pub fn takes(&self) -> Duration {
+        Duration::from_secs(WARM_UP_SECONDS + self.requests.div_ceil(u64::from(self.rate)))
+    }
+}
+
 /// What came of a load.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
+struct Found {
     /// Times in milliseconds, from when a request was due, sorted.
-    pub(super) times_ms: Vec<f64>,
+    times_ms: Vec<f64>,
     sends: u64,
     hedges: u64,
-    pub(super) failed: u64,
+    failed: u64,
 }
 
 impl Found {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "a place in a list that is far shorter than 2^52"
-    )]
-    pub(super) fn quantile_ms(&self, q: f64) -> f64 {
-        let place = (q * self.times_ms.len() as f64).ceil() as usize;
-        let last = self.times_ms.len().saturating_sub(1);
-        let place = place.saturating_sub(1).min(last);
-        self.times_ms.get(place).copied().unwrap_or(0.0)
-    }
-
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    pub(super) fn row(&self) -> Row {
-        Row {
-            p50: self.quantile_ms(0.5),
-            p95: self.quantile_ms(0.95),
-            p99: self.quantile_ms(0.99),
-            p999: self.quantile_ms(0.999),
-            extra: self.hedges as f64 / (self.sends - self.hedges).max(1) as f64,
-        }
+    fn row(&self) -> Row {
+        let extra = self.hedges as f64 / (self.sends - self.hedges).max(1) as f64;
+        Row::of(|q| quantile(&self.times_ms, q), extra)
     }
 }
 
 /// Replica r of shard s lies on server (s + r times a share of them): a server hangs for few shards.
-pub(super) fn scatter(
+fn scatter(
     leaves: &Leaves,
     shards: usize,
     replicas: usize,
@@ -89,8 +82,9 @@ pub(super) fn scatter(
     builder.build()
 }
 
-/// Sends requests at their times, the first `warm_up` uncounted.
-pub(super) async fn offer(scatter: &Scatter, load: Load, warm_up: u64) -> Result<Found, Error> {
+/// Sends requests at their times, the first seconds' uncounted.
+async fn offer(scatter: &Scatter, load: Load) -> Result<Found, Error> {
+    let warm_up = u64::from(load.rate) * WARM_UP_SECONDS;
     let begin = Instant::now() + Duration::from_millis(50);
     let gap = Duration::from_secs(1) / load.rate;
     let mut under_way = JoinSet::new();
@@ -134,78 +128,59 @@ pub(super) async fn offer(scatter: &Scatter, load: Load, warm_up: u64) -> Result
     Ok(found)
 }
 
-fn closed(latency: &Latency, shards: usize, hedges_ms: &[f64]) -> Row {
-    let shards = u32::try_from(shards).unwrap_or(u32::MAX);
-    let at = |q| latency.all_quantile(shards, hedges_ms, q);
-    Row {
-        p50: at(0.5),
-        p95: at(0.95),
-        p99: at(0.99),
-        p999: at(0.999),
-        extra: latency.extra(hedges_ms),
-    }
+/// The definition's form of a policy.
+fn hedge(policy: &Policy) -> Option<HedgeSpec> {
+    let hedge = policy.hedge?;
+    let spec = match hedge.trigger {
+        Trigger::Quantile(quantile) => HedgeSpec::quantile(quantile.fraction()),
+        Trigger::Delay(delay) => {
+            HedgeSpec::delay_ms(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+        }
+    };
+    Some(HedgeSpec {
+        budget: policy.budget.fraction(),
+        burst: policy.burst,
+        hedges_max: hedge.hedges_max,
+        ..spec
+    })
 }
 
-/// Hedges that a run of these experiments may send: above any policy's need, so that the budget does not
-/// distort what the policy does.
-fn ample(hedge: &HedgeSpec) -> HedgeSpec {
-    HedgeSpec {
-        budget: 0.15,
-        burst: 10_000,
-        ..hedge.clone()
+/// Each policy in turn over leaves of its own; `done` hears of each.
+async fn compare(
+    policies: Vec<Policy>,
+    latency: Latency,
+    (servers, replicas): (usize, usize),
+    load: Load,
+    done: &mut impl FnMut(&Line),
+) -> Result<Vec<Line>, Error> {
+    let mut lines = Vec::with_capacity(policies.len());
+    for policy in policies {
+        let leaves = delayed(servers, &latency, load.seed, 0)?;
+        // Nothing is cut off: the whole tail is to be seen.
+        let within = Duration::from_secs(3_600);
+        let scatter = scatter(&leaves, load.shards, replicas, hedge(&policy), within)?;
+        let found = offer(&scatter, load).await?;
+        let shards = u32::try_from(load.shards).unwrap_or(u32::MAX);
+        lines.push(policy.line(&latency, shards, found.row()));
+        lines.last().into_iter().for_each(&mut *done);
     }
+    Ok(lines)
 }
 
 /// Experiment A over real sockets: all of the shards, each with two replicas, on twenty servers at most.
 ///
 /// # Errors
 /// Leaves that cannot be started, or do not answer.
-pub async fn tail_at_scale(load: Load) -> Result<Table, Error> {
-    let latency = Latency::paper();
-    let (p95, p99) = (latency.quantile(0.95), latency.quantile(0.99));
-    let policies = [
-        ("none".to_owned(), None, vec![]),
-        (
-            "fixed 10 ms".to_owned(),
-            Some(HedgeSpec::delay_ms(10)),
-            vec![10.0],
-        ),
-        (
-            format!("p95 ({p95:.1} ms)"),
-            Some(HedgeSpec::quantile(0.95)),
-            vec![p95],
-        ),
-        (
-            format!("p99 ({p99:.1} ms)"),
-            Some(HedgeSpec::quantile(0.99)),
-            vec![p99],
-        ),
-    ];
-    let mut lines = Vec::new();
-    for (policy, hedge, hedges_ms) in policies {
-        let leaves = delayed(20.min(2 * load.shards), &latency, load.seed, 0)?;
-        let scatter = scatter(
-            &leaves,
-            load.shards,
-            2,
-            hedge.as_ref().map(ample),
-            Duration::from_secs(3_600),
-        )?;
-        // Until every replica's quantiles are known.
-        let found = offer(&scatter, load, u64::from(load.rate) * 10).await?;
-        lines.push(Line {
-            policy,
-            measured: found.row(),
-            closed: Some(closed(&latency, load.shards, &hedges_ms)),
-            published: None,
-        });
-    }
+pub async fn tail_at_scale(load: Load, done: &mut impl FnMut(&Line)) -> Result<Table, Error> {
+    let shards = u32::try_from(load.shards).unwrap_or(u32::MAX);
+    let (policies, latency) = (Policy::of_the_paper(shards), Latency::paper());
+    let servers = 20.min(2 * load.shards);
     Ok(Table {
         title: format!(
             "The Tail at Scale over sockets: all of {} shards, {} requests at {} a second",
             load.shards, load.requests, load.rate
         ),
-        lines,
+        lines: compare(policies, latency, (servers, 2), load, done).await?,
     })
 }
 
@@ -213,55 +188,15 @@ pub async fn tail_at_scale(load: Load) -> Result<Table, Error> {
 ///
 /// # Errors
 /// As above.
-pub async fn head_to_head(load: Load) -> Result<Table, Error> {
-    let latency = Latency::stragglers();
-    let threshold = latency.quantile(0.93);
-    let published = |p50, p95, p99, p999, extra| {
-        Some(Row {
-            p50,
-            p95,
-            p99,
-            p999,
-            extra,
-        })
-    };
-    let adaptive = HedgeSpec {
-        hedges_max: 2,
-        budget: 0.08,
-        ..HedgeSpec::quantile(0.93)
-    };
-    let policies = [
-        (
-            "none".to_owned(),
-            None,
-            vec![],
-            published(5.1, 18.8, 65.0, 103.8, 0.0),
-        ),
-        (
-            format!("p93 ({threshold:.1} ms), twice"),
-            Some(adaptive),
-            vec![threshold, 2.0 * threshold],
-            published(5.0, 12.3, 17.3, 63.5, 0.089),
-        ),
-    ];
-    let mut lines = Vec::new();
-    for (policy, hedge, hedges_ms, published) in policies {
-        let leaves = delayed(3, &latency, load.seed, 0)?;
-        let scatter = scatter(&leaves, 1, 3, hedge, Duration::from_secs(3_600))?;
-        let found = offer(&scatter, load, u64::from(load.rate) * 5).await?;
-        lines.push(Line {
-            policy,
-            measured: found.row(),
-            closed: Some(closed(&latency, 1, &hedges_ms)),
-            published,
-        });
-    }
+pub async fn head_to_head(load: Load, done: &mut impl FnMut(&Line)) -> Result<Table, Error> {
+    let load = Load { shards: 1, ..load };
+    let (policies, latency) = (Policy::of_stragglers(), Latency::stragglers());
     Ok(Table {
         title: format!(
             "Stragglers over sockets, against bhope/hedge: {} single calls at {} a second",
             load.requests, load.rate
         ),
-        lines,
+        lines: compare(policies, latency, (3, 3), load, done).await?,
     })
 }
 
@@ -282,38 +217,34 @@ pub struct Hung {
     pub failed: u64,
 }
 
-/// Measures it, with hedges by the 95th percentile.
+/// Measures it, with hedges by the 95th percentile; `done` hears of the run without those that hang, then of
+/// the one with them.
 ///
 /// # Errors
 /// As above.
-pub async fn hung(load: Load) -> Result<Hung, Error> {
+pub async fn hung(load: Load, done: &mut impl FnMut(&Row)) -> Result<Hung, Error> {
     const SERVERS: usize = 20;
+    const HUNG: usize = SERVERS / 10;
     let latency = Latency::paper();
-    let mut rows = Vec::new();
-    let mut failed = 0;
-    for hung in [0, SERVERS / 10] {
+    // What hangs is there from the beginning; what is usual has to be learnt first in both runs.
+    let run = async |hung| {
         let leaves = delayed(SERVERS, &latency, load.seed, hung)?;
-        let hedge = HedgeSpec::quantile(0.95);
-        let scatter = scatter(
-            &leaves,
-            load.shards,
-            2,
-            Some(hedge),
-            Duration::from_secs(10),
-        )?;
-        // What hangs is there from the beginning; what is usual has to be learnt first in both runs.
-        let warm_up = u64::from(load.rate) * 10;
-        let found = offer(&scatter, load, warm_up).await?;
-        failed = found.failed;
-        rows.push(found.row());
-    }
+        let hedge = Some(HedgeSpec::quantile(0.95));
+        let scatter = scatter(&leaves, load.shards, 2, hedge, Duration::from_secs(10))?;
+        offer(&scatter, load).await
+    };
+    let healthy = run(0).await?.row();
+    done(&healthy);
+    let found = run(HUNG).await?;
+    let with_hung = found.row();
+    done(&with_hung);
     Ok(Hung {
         shards: load.shards,
         servers: SERVERS,
-        hung: SERVERS / 10,
-        healthy: rows[0],
-        with_hung: rows[1],
-        failed,
+        hung: HUNG,
+        healthy,
+        with_hung,
+        failed: found.failed,
     })
 }
 

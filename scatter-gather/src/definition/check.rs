@@ -350,10 +350,14 @@ fn template(field: &str, text: &str) -> Result<Template, Error> {
     Template::parse(text).map_err(|error| Error::invalid(format!("{field}: {error}")))
 }
 
-/// Headers that belong to a connection and not to what is sent over it (RFC 9110, section 7.6.1), and
-/// those that we say ourselves.
+/// Headers that say what we say ourselves to whom we ask, and those of [`is_hop`].
 pub(crate) fn is_ours(name: &HeaderName) -> bool {
-    const OWN: &[&str] = &[
+    is_hop(name) || name.as_str().starts_with("quorate-")
+}
+
+/// Headers that belong to a connection and not to what is sent over it (RFC 9110, section 7.6.1).
+pub(crate) fn is_hop(name: &HeaderName) -> bool {
+    const HOP: &[&str] = &[
         "connection",
         "content-length",
         "expect",
@@ -368,7 +372,7 @@ pub(crate) fn is_ours(name: &HeaderName) -> bool {
         "transfer-encoding",
         "upgrade",
     ];
-    OWN.contains(&name.as_str()) || name.as_str().starts_with("quorate-")
+    HOP.contains(&name.as_str())
 }
 
 fn check_shards(shards: &[ShardSpec]) -> Result<(), Error> {

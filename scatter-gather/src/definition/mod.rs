@@ -15,8 +15,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::is_ours;
 pub use check::{ATTEMPTS_MAX, SHARDS_MAX, TIMEOUT_MS_MAX, is_safe};
+pub(crate) use check::{is_hop, is_ours};
 pub(crate) use file::FANOUTS_MAX;
 pub use file::{FileError, Loaded, load};
 pub use keys::{KeyError, Keys, rendezvous};

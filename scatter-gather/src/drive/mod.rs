@@ -1,10 +1,9 @@
 //! The engine on tokio: one request is one future, and its calls are polled within it.
 //!
 //! No task is spawned for a leaf: a thousand calls are a thousand futures of one task, so that losers
-//! end when they are dropped, and the whole request ends when its future is. What the engine must not
-//! know (connections, bodies, mergers) is behind [`Shell`] and the futures that `send` makes.
-
-mod flight;
+//! end when they are dropped, and the whole request ends when its future is. Futures in a set cannot be
+//! taken out of it one by one, so each can be aborted from outside. What the engine must not know
+//! (connections, bodies, mergers) is behind [`Shell`] and the futures that `send` makes.
 
 #[cfg(test)]
 mod tests;
@@ -13,9 +12,9 @@ use crate::gather::{
     AttemptId, Budgets, Gather, Input, Kind, Outcome, Output, Plan, PlanError, Reason, Replica,
     ReplicaSet, ShardIndex, Told,
 };
-use flight::{Landed, Tower, fly};
-use futures::StreamExt as _;
+use futures::future::{AbortHandle, abortable};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use quorate_core::clock::monotonic;
 use quorate_core::types::Mono;
 use std::pin::{Pin, pin};
@@ -81,6 +80,7 @@ pub trait Shell {
     /// Offers a replica of a shard that is not excluded.
     fn choose(
         &mut self,
+        now: Mono,
         attempt: AttemptId,
         shard: ShardIndex,
         excluded: ReplicaSet,
@@ -124,8 +124,7 @@ where
     let mut request = Request {
         gather: Gather::new(plan)?,
         budgets,
-        orders: Vec::with_capacity(shards),
-        tower: Tower::new(shards),
+        flying: Vec::with_capacity(shards),
         staged: None,
         out: Vec::new(),
     };
@@ -133,10 +132,10 @@ where
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let (mut now, mut input) = (monotonic(), Input::Start);
     loop {
-        let tower = request.tower.clone();
         let outcome = request.step(now, input, shell, timer.as_mut(), |shell, order| {
-            let call = send(shell, order);
-            flights.push(fly(order.attempt, tower.clone(), call));
+            let (call, off) = abortable(send(shell, order));
+            flights.push(call.map(move |landed| (order.attempt, landed.ok())));
+            off
         });
         if let Some(outcome) = outcome {
             return Ok(outcome);
@@ -144,9 +143,11 @@ where
         (now, input) = loop {
             tokio::select! {
                 biased;
-                Some(landed) = flights.next() => {
+                Some((attempt, landed)) = flights.next() => {
                     let now = monotonic();
-                    if let Some(input) = request.landed(now, landed, shell) {
+                    // One that was called off has no result, and says nothing.
+                    let input = landed.and_then(|raw| request.landed(now, attempt, raw, shell));
+                    if let Some(input) = input {
                         break (now, input);
                     }
                 }
@@ -160,20 +161,23 @@ struct Request<'a, S: Shell> {
     gather: Gather,
     budgets: Budgets<'a>,
     // By attempt; `None` for one that was never sent, or that has ended.
-    orders: Vec<Option<Order>>,
-    tower: Tower,
+    flying: Vec<Option<(Order, AbortHandle)>>,
     // The answer that this step is about.
     staged: Option<(AttemptId, S::Staged)>,
     out: Vec<Output>,
 }
 
 impl<S: Shell> Request<'_, S> {
-    /// What a call's end means to the engine; nothing if it was called off.
-    fn landed(&mut self, now: Mono, landed: Landed<S::Raw>, shell: &mut S) -> Option<Input> {
-        let attempt = landed.attempt;
-        let raw = landed.result?;
-        let order = self.order(attempt)?;
-        Some(match shell.landed(now, &order, raw) {
+    /// What a call's end means to the engine; nothing if it was called off in this moment.
+    fn landed(
+        &mut self,
+        now: Mono,
+        attempt: AttemptId,
+        raw: S::Raw,
+        shell: &mut S,
+    ) -> Option<Input> {
+        let (order, _) = self.flying.get(attempt.index())?.as_ref()?;
+        Some(match shell.landed(now, order, raw) {
             Ended::Reply {
                 staged,
                 bytes,
@@ -187,7 +191,7 @@ impl<S: Shell> Request<'_, S> {
                 }
             }
             Ended::Failed { reason, pushback } => {
-                self.orders[attempt.index()] = None;
+                self.flying[attempt.index()] = None;
                 Input::Failed {
                     attempt,
                     reason,
@@ -197,10 +201,6 @@ impl<S: Shell> Request<'_, S> {
         })
     }
 
-    fn order(&self, attempt: AttemptId) -> Option<Order> {
-        self.orders.get(attempt.index()).copied().flatten()
-    }
-
     /// Steps the engine and carries out what it wants, until it wants nothing more.
     fn step(
         &mut self,
@@ -208,7 +208,7 @@ impl<S: Shell> Request<'_, S> {
         input: Input,
         shell: &mut S,
         mut timer: Pin<&mut Sleep>,
-        mut send: impl FnMut(&mut S, Order),
+        mut send: impl FnMut(&mut S, Order) -> AbortHandle,
     ) -> Option<Outcome> {
         let mut out = std::mem::take(&mut self.out);
         self.gather.step(now, input, self.budgets, &mut out);
@@ -223,7 +223,7 @@ impl<S: Shell> Request<'_, S> {
                     shard,
                     excluded,
                     kind,
-                } => Some(match shell.choose(attempt, shard, excluded, kind) {
+                } => Some(match shell.choose(now, attempt, shard, excluded, kind) {
                     Some(choice) => Input::Chosen {
                         attempt,
                         replica: choice.replica,
@@ -247,15 +247,14 @@ impl<S: Shell> Request<'_, S> {
                         sent: now,
                         remaining,
                     };
-                    let rows = self.orders.len().max(attempt.index() + 1);
-                    self.orders.resize(rows, None);
-                    self.orders[attempt.index()] = Some(order);
-                    send(shell, order);
+                    let rows = self.flying.len().max(attempt.index() + 1);
+                    self.flying.resize(rows, None);
+                    self.flying[attempt.index()] = Some((order, send(shell, order)));
                     None
                 }
                 Output::Cancel { attempt, .. } => {
-                    self.tower.call_off(attempt);
-                    if let Some(order) = self.orders[attempt.index()].take() {
+                    if let Some((order, off)) = self.flying[attempt.index()].take() {
+                        off.abort();
                         shell.cancelled(now, &order);
                     }
                     None
@@ -284,8 +283,8 @@ impl<S: Shell> Request<'_, S> {
 
     fn accept(&mut self, attempt: AttemptId, shell: &mut S) -> Input {
         let staged = self.staged.take().filter(|(number, _)| *number == attempt);
-        let order = self.orders[attempt.index()].take();
-        let (Some((_, staged)), Some(order)) = (staged, order) else {
+        let flown = self.flying[attempt.index()].take();
+        let (Some((_, staged)), Some((order, _))) = (staged, flown) else {
             // The engine accepts only the answer that it was just told of.
             return Input::Refused {
                 attempt,

@@ -20,6 +20,7 @@ impl Shell for Sum {
 
     fn choose(
         &mut self,
+        _: Mono,
         _: AttemptId,
         _: ShardIndex,
         excluded: ReplicaSet,

@@ -1,6 +1,12 @@
 //! The door: so many go through at once, so many wait, the rest is sent away.
+//!
+//! A queue that is longer than its callers are patient is worse than none: each comes to its turn when nobody
+//! waits for it any more, and the leaf works for nothing. So nobody waits who would have to wait for more
+//! than half of its time at the pace of the last departures, and nobody is let in whose time is shorter than
+//! the leaf's; both are told at once, while another replica may still be asked.
 
 use super::limit::Limit;
+use super::pace::Pace;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +17,7 @@ use tokio::time::Instant;
 /// Why a request is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Too many wait already.
+    /// Too many wait already: for their number, or for the time there is.
     Full,
     /// Its deadline passed before its turn came.
     Expired,
@@ -29,9 +35,9 @@ pub struct Load {
     pub queued: usize,
     /// As many may wait.
     pub queue_max: usize,
-    /// Sent away because too many waited.
+    /// Sent away because too many waited, for their number or for the time there was.
     pub refused: u64,
-    /// Dropped because their time passed while they waited.
+    /// Dropped because their time passed while they waited, or too little was left for the leaf.
     pub expired: u64,
 }
 
@@ -45,6 +51,7 @@ pub struct Door {
 #[derive(Debug, Default)]
 struct Inside {
     limit: Limit,
+    pace: Pace,
     in_flight: usize,
     queue: VecDeque<Waiting>,
     refused: u64,
@@ -94,7 +101,8 @@ impl Door {
     pub async fn enter(self: &Arc<Self>, deadline: Instant, hedge: bool) -> Result<Pass, Refused> {
         let turn = {
             let mut inside = self.lock();
-            if deadline <= Instant::now() {
+            let now = Instant::now();
+            if deadline <= now {
                 inside.expired += 1;
                 return Err(Refused::Expired);
             }
@@ -102,7 +110,8 @@ impl Door {
                 inside.in_flight += 1;
                 return Ok(self.pass());
             }
-            if hedge || inside.queue.len() >= self.queue_max {
+            let late = inside.pace.is_late(inside.queue.len() + 1, deadline - now);
+            if hedge || late || inside.queue.len() >= self.queue_max {
                 inside.refused += 1;
                 return Err(Refused::Full);
             }
@@ -140,7 +149,13 @@ impl Door {
                 let Some(waiting) = inside.queue.pop_front() else {
                     return;
                 };
-                if waiting.deadline <= now || waiting.go.is_closed() {
+                // Whoever comes to an idle leaf goes in: otherwise it could never show that it is fast again.
+                let patience = waiting.deadline.saturating_duration_since(now);
+                if patience < inside.pace.leaf() && inside.in_flight > 0 {
+                    // It is told by the loss of its place.
+                    continue;
+                }
+                if patience.is_zero() || waiting.go.is_closed() {
                     continue;
                 }
                 inside.in_flight += 1;
@@ -159,6 +174,7 @@ impl Pass {
             let mut inside = door.lock();
             let under_way = inside.in_flight;
             inside.limit.answered(took, under_way);
+            inside.pace.answered(took);
         }
     }
 
@@ -173,7 +189,12 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
-            door.lock().in_flight -= 1;
+            {
+                let mut inside = door.lock();
+                let busy = inside.in_flight >= inside.limit.get();
+                inside.pace.departed(Instant::now(), busy);
+                inside.in_flight -= 1;
+            }
             door.admit();
         }
     }
@@ -185,6 +206,44 @@ mod tests {
 
     fn soon(ms: u64) -> Instant {
         Instant::now() + Duration::from_millis(ms)
+    }
+
+    /// A leaf that does two at a time, in 10 ms each, gets twice of what it can do: it goes on doing what it
+    /// can, for callers that still wait, and the others learn at once that they should ask elsewhere.
+    #[tokio::test(start_paused = true)]
+    async fn overload_costs_no_work() {
+        let door = Arc::new(Door::new(256));
+        let leaf = Arc::new(tokio::sync::Semaphore::new(2));
+        let begin = Instant::now();
+        let mut calls = tokio::task::JoinSet::new();
+        for number in 0..8_000 {
+            tokio::time::sleep_until(begin + Duration::from_micros(2_500) * number).await;
+            let (door, leaf) = (Arc::clone(&door), Arc::clone(&leaf));
+            calls.spawn(async move {
+                let sent = Instant::now();
+                let deadline = sent + Duration::from_secs(1);
+                let Ok(mut pass) = door.enter(deadline, false).await else {
+                    return Err(sent.elapsed());
+                };
+                let passed = Instant::now();
+                let work = async {
+                    let _worker = leaf.acquire().await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                };
+                if tokio::time::timeout_at(deadline, work).await.is_err() {
+                    pass.overloaded();
+                    return Err(sent.elapsed());
+                }
+                pass.answered(passed.elapsed());
+                Ok(sent.elapsed())
+            });
+        }
+        let ended: Vec<_> = calls.join_all().await;
+        let good = ended.iter().filter(|call| call.is_ok()).count();
+        assert!(good >= 3_800, "{good} of 4,000 that could be done");
+        let mut refused: Vec<_> = ended.into_iter().filter_map(Result::err).collect();
+        refused.sort_unstable();
+        assert_eq!(refused[refused.len() / 2], Duration::ZERO, "told at once");
     }
 
     /// Who comes first goes first; hedges do not wait; the queue is bounded; what expires is dropped.

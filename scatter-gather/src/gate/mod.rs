@@ -7,6 +7,7 @@
 
 mod door;
 mod limit;
+mod pace;
 
 pub use door::{Door, Load, Pass, Refused};
 pub use limit::Limit;

@@ -4,6 +4,7 @@ use super::ids::Replica;
 use super::nested::Covered;
 use super::plan::MapId;
 use super::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ pub enum Fate {
     Failed,
     /// It was still out at the cutoff, or its last attempt ran too long.
     TimedOut,
-    /// It was never asked.
+    /// It was never asked, although it was wanted or because it cannot match: its turn did not come in
+    /// time, or the canary stopped the rest.
     Skipped,
-    /// It was asked, and then not needed.
+    /// There was no need of it: the policy was met without it or could not be met any more, whether it
+    /// had been asked by then or not.
     Unneeded,
 }
 
@@ -35,20 +38,21 @@ impl Fate {
     }
 }
 
-/// How many of what fate. `planned` is the sum of the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many of what fate, also as answers have it. `planned` is the sum of the others.
+#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// All.
     pub planned: u64,
-    /// See [`Fate::Merged`].
+    /// In the result.
     pub merged: u64,
-    /// See [`Fate::Failed`].
+    /// Every attempt failed.
     pub failed: u64,
-    /// See [`Fate::TimedOut`].
+    /// Out of time.
     pub timed_out: u64,
-    /// See [`Fate::Skipped`].
+    /// Wanted, and never asked.
     pub skipped: u64,
-    /// See [`Fate::Unneeded`].
+    /// Not needed.
     pub unneeded: u64,
 }
 

@@ -54,4 +54,4 @@ pub use reason::Reason;
 pub use sketch::Sketch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

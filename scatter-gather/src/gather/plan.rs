@@ -75,7 +75,8 @@ impl Default for Caps {
 /// leaf then kills one leaf and not all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canary {
-    /// How many shards, 1 or 2; the first ones of the plan that are not skipped.
+    /// How many shards, 1 or 2; the first ones of the plan that are not skipped. No more than may be asked at
+    /// once ([`Caps::calls`]).
     pub shards: u8,
     /// How long they have together, from the start.
     pub timeout: Duration,

@@ -26,40 +26,54 @@ pub struct Sketch {
     before: Half,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Half {
-    ended: Box<[u32]>,
-    censored: Box<[u32]>,
+    ended: Cells,
+    censored: Cells,
     count: u64,
     /// Buckets outside of this are empty.
     used: Range<usize>,
 }
 
-impl Half {
-    fn new() -> Self {
-        Self {
-            ended: vec![0; BUCKETS].into_boxed_slice(),
-            censored: vec![0; BUCKETS].into_boxed_slice(),
-            count: 0,
-            used: 0..0,
-        }
+/// Counts by bucket. They take no room before the first: endpoints are many, and most see few calls, or none
+/// that is cancelled.
+#[derive(Debug, Default)]
+struct Cells(Box<[u32]>);
+
+impl Cells {
+    fn get(&self, bucket: usize) -> f64 {
+        self.0.get(bucket).copied().map_or(0.0, f64::from)
     }
 
+    fn add(&mut self, bucket: usize) {
+        if self.0.is_empty() {
+            self.0 = vec![0; BUCKETS].into_boxed_slice();
+        }
+        self.0[bucket] = self.0[bucket].saturating_add(1);
+    }
+
+    fn clear(&mut self, used: Range<usize>) {
+        if let Some(cells) = self.0.get_mut(used) {
+            cells.fill(0);
+        }
+    }
+}
+
+impl Half {
     fn clear(&mut self) {
         let used = std::mem::replace(&mut self.used, 0..0);
-        self.ended[used.clone()].fill(0);
-        self.censored[used].fill(0);
+        self.ended.clear(used.clone());
+        self.censored.clear(used);
         self.count = 0;
     }
 
     /// One more in a bucket.
     fn add(&mut self, bucket: usize, censored: bool) {
-        let cells = if censored {
-            &mut self.censored
+        if censored {
+            self.censored.add(bucket);
         } else {
-            &mut self.ended
-        };
-        cells[bucket] = cells[bucket].saturating_add(1);
+            self.ended.add(bucket);
+        }
         self.count += 1;
         self.used = if self.used.is_empty() {
             bucket..bucket + 1
@@ -80,8 +94,8 @@ impl Sketch {
         Self {
             half: window / 2,
             turned: now,
-            now: Half::new(),
-            before: Half::new(),
+            now: Half::default(),
+            before: Half::default(),
         }
     }
 
@@ -122,7 +136,7 @@ impl Sketch {
         let mut surviving = 1.0_f64;
         let mut longest = None;
         for i in self.used() {
-            let ended = f64::from(self.now.ended[i]) + f64::from(self.before.ended[i]);
+            let ended = self.now.ended.get(i) + self.before.ended.get(i);
             if ended > 0.0 {
                 surviving *= 1.0 - ended / at_risk;
                 for (found, share) in found.iter_mut().zip(shares) {
@@ -133,7 +147,7 @@ impl Sketch {
                 }
             }
             // Censored within a bucket counts as censored at its end.
-            let censored = f64::from(self.now.censored[i]) + f64::from(self.before.censored[i]);
+            let censored = self.now.censored.get(i) + self.before.censored.get(i);
             if ended + censored > 0.0 {
                 longest = Some(i);
             }

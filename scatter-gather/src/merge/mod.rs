@@ -43,6 +43,9 @@ pub use spec::{
     PointerOptions, SpecError, TopKOptions,
 };
 
+#[cfg(all(test, feature = "server"))]
+pub(crate) use spec::NAMES;
+
 use crate::gather::Reason;
 use bytes::Bytes;
 use futures::future::BoxFuture;

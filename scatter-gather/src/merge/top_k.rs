@@ -38,13 +38,23 @@ pub(super) struct TopK {
     bytes: usize,
 }
 
-#[derive(Clone)]
 pub(super) struct Entry {
+    rank: Rank,
+    element: Box<str>,
+}
+
+/// What elements are ordered by.
+struct Rank {
     score: f64,
     key: Option<Box<str>>,
     index: u32,
     place: usize,
-    element: Box<str>,
+}
+
+/// One of the page to be: kept already, or of the answer that is looked at.
+pub(super) enum Pick {
+    Kept(usize),
+    New(Entry),
 }
 
 impl TopK {
@@ -60,7 +70,7 @@ impl TopK {
         self.page.k.saturating_add(self.page.offset)
     }
 
-    fn better(&self, a: &Entry, b: &Entry) -> Ordering {
+    fn better(&self, a: &Rank, b: &Rank) -> Ordering {
         let score = a.score.total_cmp(&b.score);
         let score = if self.page.ascending {
             score
@@ -73,14 +83,14 @@ impl TopK {
             .then(a.place.cmp(&b.place))
     }
 
-    fn read(&self, piece: &Piece) -> Result<Vec<Entry>, Refusal> {
+    /// The elements of an answer that are not worse than the worst kept, where they stand in its text.
+    fn read<'p>(&self, piece: &'p Piece) -> Result<Vec<(Rank, &'p str)>, Refusal> {
         let raw = json::need(piece, &self.page.pointer)?;
         let elements: Vec<&RawValue> = json::read(raw, "an array", &self.page.pointer)?;
-        // What is worse than the worst kept needs no copy.
         let worst = (self.kept.len() == self.keeps())
-            .then(|| self.kept.last().map(|entry| entry.score))
+            .then(|| self.kept.last().map(|entry| entry.rank.score))
             .flatten();
-        let mut entries = Vec::new();
+        let mut found = Vec::new();
         for (place, element) in elements.into_iter().enumerate() {
             let score = self.score(element)?;
             let hopeless = worst.is_some_and(|worst| {
@@ -94,16 +104,16 @@ impl TopK {
             });
             let key = self.key(element)?;
             if !hopeless {
-                entries.push(Entry {
+                let rank = Rank {
                     score,
                     key,
                     index: piece.index,
                     place,
-                    element: element.get().into(),
-                });
+                };
+                found.push((rank, element.get()));
             }
         }
-        Ok(entries)
+        Ok(found)
     }
 
     fn score(&self, element: &RawValue) -> Result<f64, Refusal> {
@@ -131,30 +141,52 @@ impl TopK {
     }
 }
 
-fn cost(entry: &Entry) -> usize {
-    ENTRY_BYTES + entry.element.len() + entry.key.as_ref().map_or(0, |key| key.len())
+fn cost(rank: &Rank, element: &str) -> usize {
+    ENTRY_BYTES + element.len() + rank.key.as_ref().map_or(0, |key| key.len())
 }
 
 impl Fold for TopK {
-    type Staged = (Vec<Entry>, usize);
+    type Staged = (Vec<Pick>, usize);
 
     fn stage(&self, piece: &Piece) -> Result<(Self::Staged, usize), Refusal> {
         let new = self.read(piece)?;
-        let mut all: Vec<Entry> = Vec::with_capacity(self.kept.len() + new.len());
-        all.extend(self.kept.iter().cloned());
-        all.extend(new);
-        all.sort_by(|a, b| self.better(a, b));
+        let kept = self.kept.iter().map(|entry| (&entry.rank, &*entry.element));
+        let all = kept.chain(new.iter().map(|(rank, element)| (rank, *element)));
+        let mut all: Vec<(usize, &Rank, &str)> = all
+            .enumerate()
+            .map(|(at, (rank, element))| (at, rank, element))
+            .collect();
+        all.sort_by(|a, b| self.better(a.1, b.1));
         if self.page.key.is_some() {
             let mut seen = BTreeSet::new();
-            all.retain(|entry| seen.insert(entry.key.clone()));
+            all.retain(|(_, rank, _)| seen.insert(&rank.key));
         }
         all.truncate(self.keeps());
-        let bytes = all.iter().map(cost).sum();
-        Ok(((all, bytes), bytes))
+        let bytes = all
+            .iter()
+            .map(|(_, rank, element)| cost(rank, element))
+            .sum();
+        let page: Vec<usize> = all.into_iter().map(|(at, ..)| at).collect();
+        // What makes the page is copied, and nothing else.
+        let mut new: Vec<_> = new.into_iter().map(Some).collect();
+        let picks = page.into_iter().filter_map(|at| {
+            let Some(at) = at.checked_sub(self.kept.len()) else {
+                return Some(Pick::Kept(at));
+            };
+            let (rank, element) = new[at].take()?;
+            let element = element.into();
+            Some(Pick::New(Entry { rank, element }))
+        });
+        Ok(((picks.collect(), bytes), bytes))
     }
 
-    fn commit(&mut self, (kept, bytes): Self::Staged) {
-        self.kept = kept;
+    fn commit(&mut self, (picks, bytes): Self::Staged) {
+        let mut before: Vec<_> = self.kept.drain(..).map(Some).collect();
+        let page = picks.into_iter().filter_map(|pick| match pick {
+            Pick::Kept(at) => before[at].take(),
+            Pick::New(entry) => Some(entry),
+        });
+        self.kept.extend(page);
         self.bytes = bytes;
     }
 

@@ -2,7 +2,7 @@
 
 use super::admission::{Admission, Held};
 use crate::gather::Reason;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode};
@@ -155,7 +155,10 @@ pub(super) async fn read(
     }
     let mut held = Held::default();
     let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
+    let mut whole = Whole {
+        bytes: Vec::new(),
+        announced: announced.and_then(|bytes| usize::try_from(bytes).ok()),
+    };
     let mut trailers = None;
     let mut bytes = 0_u64;
     while let Some(frame) = body.frame().await {
@@ -174,23 +177,80 @@ pub(super) async fn read(
                     CallError::new(reason, "this process holds too many bytes of answers")
                 })?;
                 // Most answers are one frame, which then is the body without a copy.
-                if first.is_empty() && whole.is_empty() {
+                if first.is_empty() && whole.bytes.is_empty() {
                     first = data;
                 } else {
-                    if whole.is_empty() {
-                        whole.extend_from_slice(&first);
-                        first = Bytes::new();
+                    if whole.bytes.is_empty() {
+                        whole.append(&std::mem::take(&mut first));
                     }
-                    whole.extend_from_slice(&data);
+                    whole.append(&data);
                 }
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    let body = if whole.is_empty() {
+    let body = if whole.bytes.is_empty() {
         first
     } else {
-        whole.freeze()
+        whole.bytes.into()
     };
     Ok((body, trailers, held))
+}
+
+/// A body that is put together from its frames.
+struct Whole {
+    bytes: Vec<u8>,
+    /// Its length, by its head's word.
+    announced: Option<usize>,
+}
+
+/// Room that is made on a head's word alone: more only as bytes come, so that a leaf that announces much and
+/// sends nothing takes nothing.
+const ROOM_FIRST: usize = 2 << 20;
+
+impl Whole {
+    /// Appends a frame. Room doubles, and ends at what was announced: a body of a little over a megabyte
+    /// does not take two.
+    fn append(&mut self, data: &[u8]) {
+        let needed = self.bytes.len() + data.len();
+        if needed > self.bytes.capacity() {
+            let double = 2 * self.bytes.capacity();
+            let room = match self.announced.filter(|announced| *announced >= needed) {
+                Some(announced) => double.max(ROOM_FIRST).min(announced),
+                None => double,
+            };
+            self.bytes
+                .reserve_exact(room.max(needed) - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(bytes: usize, announced: Option<usize>) -> Whole {
+        let mut whole = Whole {
+            bytes: Vec::new(),
+            announced,
+        };
+        for frame in vec![7; bytes].chunks(16_000) {
+            whole.append(frame);
+        }
+        assert_eq!(whole.bytes, vec![7; bytes]);
+        whole
+    }
+
+    /// What was announced takes just its room; what was not, at most twice; and a false word does no harm.
+    #[test]
+    fn bodies_take_the_room_they_need() {
+        for bytes in [20_000, (1 << 20) + 1_000, 5 << 20] {
+            assert_eq!(filled(bytes, Some(bytes)).bytes.capacity(), bytes);
+            assert!(filled(bytes, None).bytes.capacity() <= 2 * bytes);
+            assert!(filled(bytes, Some(100)).bytes.capacity() <= 2 * bytes);
+        }
+        let little = filled(20_000, Some(1 << 30));
+        assert!(little.bytes.capacity() <= ROOM_FIRST);
+    }
 }

@@ -90,6 +90,11 @@ impl H1 {
                 return Ok((sender, true));
             }
         }
+        // Seldom, and large: it must not lie in every call.
+        Box::pin(self.connect()).await.map(|sender| (sender, false))
+    }
+
+    async fn connect(&self) -> Result<Sender, CallError> {
         let failed =
             |error: &dyn std::fmt::Display| CallError::new(Reason::Connect, error.to_string());
         let stream = self.dial.connect(Speak::Http1).await;
@@ -105,7 +110,7 @@ impl H1 {
                 tracing::debug!(%error, "connection to a leaf ended");
             }
         });
-        Ok((sender, false))
+        Ok(sender)
     }
 
     pub(super) async fn call(

@@ -190,6 +190,11 @@ impl Host {
         }
     }
 
+    /// Whether it is a leaf of this process.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.h1.connections() + self.h2.connections()
@@ -280,11 +285,12 @@ impl Host {
             return Ok(known);
         }
         let (dial, speaks) = (self.dial.clone(), Arc::clone(&self.speaks));
-        let ask = async move {
+        // Once, and large: it must not lie in every call.
+        let ask = Box::pin(async move {
             let http2 = dial.speaks_http2().await?;
             speaks.store(if http2 { HTTP2 } else { HTTP1 }, Ordering::Relaxed);
             Ok(http2)
-        };
+        });
         self.asking.run(known, ask).await
     }
 }

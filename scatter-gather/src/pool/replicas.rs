@@ -17,12 +17,12 @@ const CLEARLY_BETTER: f64 = 0.95;
 const SHADOW_MAX: Duration = Duration::from_secs(10);
 
 /// A choice.
-#[derive(Clone, Debug)]
-pub struct Chosen {
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
     /// By its place.
     pub replica: Replica,
     /// The replica.
-    pub target: Arc<Target>,
+    pub target: &'a Arc<Target>,
 }
 
 /// The replicas of one shard.
@@ -48,7 +48,7 @@ impl Replicas {
 
     /// One of those not excluded: the cheaper of two drawn (Mitzenmacher 2001, "The power of two choices").
     /// Ejected ones are offered when no other is left, and never for a hedge, which is no emergency.
-    pub fn choose(&self, excluded: ReplicaSet, kind: Kind) -> Option<Chosen> {
+    pub fn choose(&self, excluded: ReplicaSet, kind: Kind, now: Mono) -> Option<Chosen<'_>> {
         let candidates = |healthy: bool| {
             self.targets
                 .iter()
@@ -68,14 +68,11 @@ impl Replicas {
             let second = candidates(healthy).nth(b)?;
             // Averages fade with time, so that no two are ever equal: what is about as good as the other
             // is left to chance.
-            let better = || {
-                let now = monotonic();
-                second.0.cost(now) < CLEARLY_BETTER * first.0.cost(now)
-            };
+            let better = || second.0.cost(now) < CLEARLY_BETTER * first.0.cost(now);
             let best = if count > 1 && better() { second } else { first };
             Some(Chosen {
                 replica: Replica(best.1),
-                target: Arc::clone(best.0),
+                target: best.0,
             })
         };
         pick(true).or_else(|| {

@@ -126,6 +126,16 @@ impl Target {
         &self.url
     }
 
+    /// Whether it is a leaf of this process.
+    pub(crate) fn is_local(&self) -> bool {
+        self.host.is_local()
+    }
+
+    #[cfg(test)]
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// The same in words.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -157,9 +167,9 @@ impl Target {
         self.average_us(now) * waiting
     }
 
-    /// A call that counts: its time and its failure are remembered, also when it is dropped.
-    pub async fn call(&self, call: &Call) -> Result<Reply, CallError> {
-        let mut timing = Timing::begin(self);
+    /// A call that counts: its time since it was sent and its failure are remembered, also when it is dropped.
+    pub async fn call(&self, call: &Call, sent: Mono) -> Result<Reply, CallError> {
+        let mut timing = Timing::begin(self, sent);
         let outcome = self.host.call(call).await;
         timing.end(match &outcome {
             Ok(reply) => status_failure(reply.status.as_u16()),
@@ -216,24 +226,23 @@ impl Target {
     /// Folds in what calls have left, publishes quantiles, and moves on an ejection that has lasted
     /// long enough. `late` is the quantile after which a call is late.
     pub(super) fn upkeep(&self, late: Share, now: Mono) -> Verdict {
+        if !self.samples.has_news() {
+            return self.health.upkeep(now);
+        }
         let mut sketch = self.sketch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut news = false;
         self.samples.drain(|sample| {
-            news = true;
             if sample.censored {
                 sketch.record_censored(sample.took, now);
             } else {
                 sketch.record(sample.took, now);
             }
         });
-        if news {
-            let cells = [&self.p50, &self.p95, &self.p99, &self.late];
-            let shares = [500_000, 950_000, 990_000].map(Share::ppm);
-            let shares = [shares[0], shares[1], shares[2], late];
-            for (cell, found) in cells.into_iter().zip(sketch.quantiles(shares)) {
-                let micros = found.map_or(0, |q| u64::try_from(q.as_micros()).unwrap_or(u64::MAX));
-                cell.store(micros, Ordering::Relaxed);
-            }
+        let cells = [&self.p50, &self.p95, &self.p99, &self.late];
+        let shares = [500_000, 950_000, 990_000].map(Share::ppm);
+        let shares = [shares[0], shares[1], shares[2], late];
+        for (cell, found) in cells.into_iter().zip(sketch.quantiles(shares)) {
+            let micros = found.map_or(0, |q| u64::try_from(q.as_micros()).unwrap_or(u64::MAX));
+            cell.store(micros, Ordering::Relaxed);
         }
         self.health.upkeep(now)
     }
@@ -285,11 +294,11 @@ struct Timing<'a> {
 }
 
 impl<'a> Timing<'a> {
-    fn begin(target: &'a Target) -> Self {
+    fn begin(target: &'a Target, begin: Mono) -> Self {
         target.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             target,
-            begin: monotonic(),
+            begin,
             ended: false,
         }
     }

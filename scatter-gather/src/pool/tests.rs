@@ -33,13 +33,22 @@ fn choices_are_spread() {
     let shard = replicas(3);
     let mut seen = [0; 3];
     for _ in 0..300 {
-        let chosen = shard.choose(ReplicaSet::EMPTY, Kind::Primary).unwrap();
+        let chosen = shard
+            .choose(ReplicaSet::EMPTY, Kind::Primary, at(0))
+            .unwrap();
         seen[usize::from(chosen.replica.0)] += 1;
     }
     assert!(seen.iter().all(|count| *count > 30), "{seen:?}");
     let two = ReplicaSet::EMPTY.with(Replica(0)).with(Replica(2));
-    assert_eq!(shard.choose(two, Kind::Retry).unwrap().replica, Replica(1));
-    assert!(shard.choose(two.with(Replica(1)), Kind::Retry).is_none());
+    assert_eq!(
+        shard.choose(two, Kind::Retry, at(0)).unwrap().replica,
+        Replica(1)
+    );
+    assert!(
+        shard
+            .choose(two.with(Replica(1)), Kind::Retry, at(0))
+            .is_none()
+    );
 }
 
 /// Failures keep calls away at once, and an ejected replica gets none while there is another one.
@@ -50,7 +59,7 @@ fn failing_replicas_are_left_alone() {
     for _ in 0..50 {
         assert_eq!(
             shard
-                .choose(ReplicaSet::EMPTY, Kind::Primary)
+                .choose(ReplicaSet::EMPTY, Kind::Primary, at(0))
                 .unwrap()
                 .replica,
             Replica(1)
@@ -60,11 +69,11 @@ fn failing_replicas_are_left_alone() {
     assert_eq!(shard.targets()[0].condition(), Condition::Ejected);
     let other = ReplicaSet::EMPTY.with(Replica(1));
     assert!(
-        shard.choose(other, Kind::Hedge).is_none(),
+        shard.choose(other, Kind::Hedge, at(0)).is_none(),
         "a hedge is no emergency"
     );
     assert_eq!(
-        shard.choose(other, Kind::Retry).unwrap().replica,
+        shard.choose(other, Kind::Retry, at(0)).unwrap().replica,
         Replica(0)
     );
 }
@@ -82,7 +91,11 @@ fn the_last_one_stays() {
     fail(&alone.targets()[0]);
     alone.upkeep_at(LATE, true, at(0));
     assert_eq!(alone.targets()[0].condition(), Condition::Healthy);
-    assert!(alone.choose(ReplicaSet::EMPTY, Kind::Primary).is_some());
+    assert!(
+        alone
+            .choose(ReplicaSet::EMPTY, Kind::Primary, at(0))
+            .is_some()
+    );
 }
 
 /// Without calls that may be copied, an ejection ends by itself, one failure from the next.
@@ -97,4 +110,18 @@ fn without_shadows_time_readmits() {
     shard.targets()[0].disappointed();
     shard.upkeep_at(LATE, false, at(7));
     assert_eq!(shard.targets()[0].condition(), Condition::Ejected);
+}
+
+/// Thousands of calls lie in memory at once: their futures hold what they need and no second copy of it.
+#[test]
+fn a_call_takes_little_room() {
+    let shard = replicas(1);
+    let target = &shard.targets()[0];
+    let call = Call::new(http::Method::GET, target.path().clone(), 1);
+    let plain = size_of_val(&target.host().call(&call));
+    let counted = size_of_val(&target.call(&call, Mono(0)));
+    println!("plain {plain}, counted {counted}");
+    // Without the making of connections, that is, which would be five times as much.
+    assert!(plain <= 2_048, "{plain}");
+    assert!(counted <= plain + 128, "{counted}, plain {plain}");
 }

@@ -126,37 +126,6 @@ pub struct CoveredLine {
     pub shards: Vec<Arc<str>>,
 }
 
-/// How many of what fate.
-#[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeafCounts {
-    /// All.
-    pub planned: u64,
-    /// In the result.
-    pub merged: u64,
-    /// Failed.
-    pub failed: u64,
-    /// Out of time.
-    pub timed_out: u64,
-    /// Never asked.
-    pub skipped: u64,
-    /// Not needed.
-    pub unneeded: u64,
-}
-
-impl From<Counts> for LeafCounts {
-    fn from(counts: Counts) -> Self {
-        Self {
-            planned: counts.planned,
-            merged: counts.merged,
-            failed: counts.failed,
-            timed_out: counts.timed_out,
-            skipped: counts.skipped,
-            unneeded: counts.unneeded,
-        }
-    }
-}
-
 /// The written form of an answer with its account.
 #[cfg_attr(feature = "server", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,7 +147,7 @@ pub struct Envelope {
     /// The map.
     pub map: MapLine,
     /// Leaves of the whole tree.
-    pub leaves: LeafCounts,
+    pub leaves: Counts,
     /// The leaves in the result.
     pub covered: Vec<CoveredLine>,
     /// Until the end of gathering.
@@ -203,7 +172,7 @@ struct Explanation<'a> {
 impl Answer {
     pub(super) fn new(
         fanout: &Fanout,
-        ids: &[Arc<str>],
+        places: &[usize],
         replicas: &[Arc<Replicas>],
         outcome: &Outcome,
         merged: Merged,
@@ -214,25 +183,26 @@ impl Answer {
         let effort = &accounting.effort;
         let complete = outcome.complete();
         let mut details = details.into_iter();
-        let mut own = Vec::with_capacity(ids.len());
+        let mut own = Vec::with_capacity(places.len());
         let lines = accounting.shards.iter().enumerate().map(|(i, report)| {
             let replica = report.replica.and_then(|replica| {
                 let target = replicas[i].targets().get(usize::from(replica.0))?;
                 Some(Arc::clone(target.name()))
             });
             let merged = report.fate == Fate::Merged;
+            let id = fanout.shard_id(places[i]);
             if merged {
-                own.push(Arc::clone(&ids[i]));
+                own.push(Arc::clone(id));
             }
             ShardLine {
-                shard: Arc::clone(&ids[i]),
+                shard: Arc::clone(id),
                 outcome: Cow::Borrowed(report.fate.as_str()),
                 reason: report.reason.map(|reason| Cow::Borrowed(reason.as_str())),
                 detail: details.next().flatten().filter(|_| !merged),
                 partial: report.partial,
                 replica,
                 attempts: report.attempts,
-                elapsed_ms: report.elapsed.as_secs_f64() * 1e3,
+                elapsed_ms: ms(report.elapsed),
             }
         });
         let shards: Vec<ShardLine> = lines.collect();
@@ -311,9 +281,9 @@ impl Answer {
             complete: self.complete,
             shards: self.shards.clone(),
             map: self.map.clone(),
-            leaves: self.leaves.into(),
+            leaves: self.leaves,
             covered: self.covered.clone(),
-            elapsed_ms: self.elapsed.as_secs_f64() * 1e3,
+            elapsed_ms: ms(self.elapsed),
             explain: None,
         }
     }
@@ -335,11 +305,18 @@ impl Answer {
     }
 }
 
+/// In milliseconds, to the microsecond.
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn ms(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
 /// Why there is no answer, with the first shards at fault.
 pub(super) fn refused(
     failure: Failure,
     outcome: &Outcome,
-    ids: &[Arc<str>],
+    fanout: &Fanout,
+    places: &[usize],
     details: &[Option<String>],
 ) -> Error {
     let counts = &outcome.accounting.counts;
@@ -350,10 +327,11 @@ pub(super) fn refused(
         let reason = report.reason.map_or("?", |reason| reason.as_str());
         let _ = write!(
             told,
-            "{} shard {}: {reason} after {} attempts",
+            "{} shard {}: {reason} after {} attempt{}",
             if n == 0 { ";" } else { "," },
-            ids[i],
-            report.attempts
+            fanout.shard_id(places[i]),
+            report.attempts,
+            if report.attempts == 1 { "" } else { "s" }
         );
         if let Some(detail) = &details[i] {
             let _ = write!(told, " ({})", detail.chars().take(200).collect::<String>());

@@ -36,12 +36,8 @@ impl Root {
                  contain itself?"
             )));
         }
-        let limit = fanout.spec().limits.body_bytes;
-        if question.body.len() as u64 > limit {
-            return Err(Error::new(
-                Code::TooLarge,
-                format!("the body is over {limit} bytes (limits.body_bytes): send less"),
-            ));
+        if question.body.len() as u64 > fanout.spec().limits.body_bytes {
+            return Err(fanout.body_too_large());
         }
         let fingerprint = fanout
             .spec()
@@ -76,28 +72,29 @@ impl Root {
                 .unwrap_or_else(PoisonError::into_inner);
             quarantine.put(fingerprint, monotonic());
         }
-        let ids: Vec<Arc<str>> = run
-            .shards
-            .iter()
-            .map(|s| Arc::clone(fanout.shard_id(*s)))
-            .collect();
-        let replicas = run.replicas;
-        let attempts = run.attempts.into_iter().map(|row| row.line).collect();
         drop(permit);
         fanout.meters().count(&outcome);
         let merged = match outcome.verdict {
-            Verdict::Failed(failure) => return Err(refused(failure, &outcome, &ids, &run.details)),
+            Verdict::Failed(failure) => {
+                return Err(refused(
+                    failure,
+                    &outcome,
+                    fanout,
+                    &run.shards,
+                    &run.details,
+                ));
+            }
             Verdict::Complete | Verdict::Partial => {
                 finish(run.merging, question.nested, deadline).await?
             }
         };
         Ok(Answer::new(
             fanout,
-            &ids,
-            &replicas,
+            &run.shards,
+            &run.replicas,
             &outcome,
             merged,
-            attempts,
+            run.attempts,
             run.details,
         ))
     }
@@ -112,7 +109,6 @@ fn plan(
     allowed: Duration,
 ) -> Plan {
     let spec = fanout.spec();
-    let required = spec.policy.required();
     let rows: Vec<ShardPlan> = shards
         .iter()
         .zip(replicas)
@@ -120,7 +116,7 @@ fn plan(
             let replicas = replicas.targets().len();
             ShardPlan {
                 weight: spec.shards[shard].weight,
-                required: required.contains(&spec.shards[shard].id),
+                required: fanout.is_required(shard),
                 ..ShardPlan::new(u8::try_from(replicas).unwrap_or(u8::MAX))
             }
         })
@@ -192,14 +188,6 @@ fn quarantined(fanout: &Fanout, fingerprint: u64, now: Mono) -> Result<(), Error
     }
 }
 
-/// One attempt as the shell keeps it.
-#[derive(Default)]
-struct Attempt {
-    line: AttemptLine,
-    sent: Option<Mono>,
-    target: Option<Arc<Target>>,
-}
-
 /// A request under way.
 struct Run<'a> {
     fanout: &'a Arc<Fanout>,
@@ -208,7 +196,8 @@ struct Run<'a> {
     shards: Vec<usize>,
     replicas: Vec<Arc<Replicas>>,
     merging: Box<dyn Merging>,
-    attempts: Vec<Attempt>,
+    /// By attempt, also those that were not sent.
+    attempts: Vec<AttemptLine>,
     /// What was last said about a shard's failure.
     details: Vec<Option<String>>,
     begin: Mono,
@@ -238,36 +227,35 @@ impl<'a> Run<'a> {
 
     /// The future of a call. It holds nothing of the request.
     fn send(&mut self, order: Order) -> impl Future<Output = Result<Reply, CallError>> + use<> {
-        let replicas = &self.replicas[order.shard.index()];
-        let target = self.attempts[order.attempt.index()].target.clone();
-        let call = target.as_ref().map(|target| {
-            let place = self.shards[order.shard.index()];
-            self.outgoing
-                .call(place, target, order.kind, order.remaining)
+        let shard = order.shard.index();
+        let row = &mut self.attempts[order.attempt.index()];
+        row.sent_us = Some(micros(order.sent.since(self.begin)));
+        let none = || CallError::new(Reason::NoReplica, "no replica was chosen");
+        let target = self.target(&order).map(Arc::clone).ok_or_else(none);
+        let call = target.and_then(|target| {
+            let call =
+                self.outgoing
+                    .call(self.shards[shard], &target, order.kind, order.remaining)?;
+            Ok((target, call))
         });
-        if let Some(Ok(call)) = &call
+        if let Ok((_, call)) = &call
             && order.kind == Kind::Primary
             && self.idempotent
         {
-            replicas.shadow(call, order.remaining);
+            self.replicas[shard].shadow(call, order.remaining);
         }
-        let row = &mut self.attempts[order.attempt.index()];
-        row.sent = Some(order.sent);
-        row.line.sent_us = Some(micros(order.sent.since(self.begin)));
         async move {
-            match target.zip(call) {
-                Some((target, call)) => target.call(&call?).await,
-                None => Err(CallError::new(Reason::NoReplica, "no replica was chosen")),
+            // By reference: what is moved within a future takes its room twice.
+            match &call {
+                Ok((target, call)) => target.call(call, order.sent).await,
+                Err(error) => Err(error.clone()),
             }
         }
     }
 
-    fn row(&mut self, attempt: AttemptId) -> &mut Attempt {
-        if self.attempts.len() <= attempt.index() {
-            self.attempts
-                .resize_with(attempt.index() + 1, Attempt::default);
-        }
-        &mut self.attempts[attempt.index()]
+    fn target(&self, order: &Order) -> Option<&Arc<Target>> {
+        let targets = self.replicas[order.shard.index()].targets();
+        targets.get(usize::from(order.replica.0))
     }
 }
 
@@ -278,32 +266,37 @@ impl Shell for Run<'_> {
 
     fn choose(
         &mut self,
+        now: Mono,
         attempt: AttemptId,
         shard: ShardIndex,
         excluded: ReplicaSet,
         kind: Kind,
     ) -> Option<Choice> {
-        let chosen = self.replicas[shard.index()].choose(excluded, kind);
-        let row = self.row(attempt);
-        row.line.index = shard.index();
-        row.line.kind = match kind {
-            Kind::Primary => "primary",
-            Kind::Retry => "retry",
-            Kind::Hedge => "hedge",
+        let chosen = self.replicas[shard.index()].choose(excluded, kind, now);
+        let line = AttemptLine {
+            index: shard.index(),
+            kind: match kind {
+                Kind::Primary => "primary",
+                Kind::Retry => "retry",
+                Kind::Hedge => "hedge",
+            },
+            replica: chosen.map(|chosen| Arc::clone(chosen.target.name())),
+            outcome: if chosen.is_some() {
+                "not_sent"
+            } else {
+                "no_replica"
+            },
+            ..AttemptLine::default()
         };
-        let Some(chosen) = chosen else {
-            row.line.outcome = "no_replica";
-            return None;
-        };
-        row.line.replica = Some(Arc::clone(chosen.target.name()));
-        row.line.outcome = "not_sent";
-        let choice = Choice {
+        let choice = chosen.map(|chosen| Choice {
             replica: chosen.replica,
             p50: chosen.target.p50(),
             late_after: chosen.target.late_after(),
-        };
-        row.target = Some(chosen.target);
-        Some(choice)
+        });
+        let rows = self.attempts.len().max(attempt.index() + 1);
+        self.attempts.resize_with(rows, AttemptLine::default);
+        self.attempts[attempt.index()] = line;
+        choice
     }
 
     fn landed(&mut self, now: Mono, order: &Order, raw: Self::Raw) -> Ended<Self::Staged> {
@@ -315,7 +308,7 @@ impl Shell for Run<'_> {
         let row = &mut self.attempts[order.attempt.index()];
         match read {
             Ok((told, piece, reply)) => {
-                row.end(now, "answered", None);
+                row.end(order, now, "answered", None);
                 Ended::Reply {
                     bytes: piece.body.len() as u64,
                     staged: (piece, reply),
@@ -323,7 +316,12 @@ impl Shell for Run<'_> {
                 }
             }
             Err(error) => {
-                row.end(now, error.reason.as_str(), Some(error.detail.clone()));
+                row.end(
+                    order,
+                    now,
+                    error.reason.as_str(),
+                    Some(error.detail.clone()),
+                );
                 self.details[shard] = Some(error.detail);
                 Ended::Failed {
                     reason: error.reason,
@@ -334,37 +332,86 @@ impl Shell for Run<'_> {
     }
 
     fn merge(&mut self, order: &Order, (piece, _reply): Self::Staged) -> Result<(), Reason> {
-        let row = &mut self.attempts[order.attempt.index()];
-        let Err(refusal) = self.merging.push(piece) else {
-            row.line.outcome = "merged";
-            return Ok(());
-        };
-        if refusal.reason.retryable()
-            && let Some(target) = &row.target
+        let pushed = self.merging.push(piece);
+        if let Err(refusal) = &pushed
+            && refusal.reason.retryable()
+            && let Some(target) = self.target(order)
         {
             target.disappointed();
         }
-        row.line.outcome = refusal.reason.as_str();
-        row.line.detail = Some(refusal.detail.clone());
+        let row = &mut self.attempts[order.attempt.index()];
+        let Err(refusal) = pushed else {
+            row.outcome = "merged";
+            return Ok(());
+        };
+        row.outcome = refusal.reason.as_str();
+        row.detail = Some(refusal.detail.clone());
         self.details[order.shard.index()] = Some(refusal.detail);
         Err(refusal.reason)
     }
 
     fn cancelled(&mut self, now: Mono, order: &Order) {
-        self.attempts[order.attempt.index()].end(now, "cancelled", None);
+        self.attempts[order.attempt.index()].end(order, now, "cancelled", None);
     }
 }
 
-impl Attempt {
-    fn end(&mut self, now: Mono, outcome: &'static str, detail: Option<String>) {
-        if let Some(sent) = self.sent.take() {
-            self.line.took_us = Some(micros(now.since(sent)));
-        }
-        self.line.outcome = outcome;
-        self.line.detail = detail;
+impl AttemptLine {
+    fn end(&mut self, order: &Order, now: Mono, outcome: &'static str, detail: Option<String>) {
+        self.took_us = Some(micros(now.since(order.sent)));
+        self.outcome = outcome;
+        self.detail = detail;
     }
 }
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::{FanoutSpec, ShardSpec};
+    use crate::gather::Replica;
+    use crate::merge::MergeSpec;
+    use crate::pool::{AdmissionCaps, Call};
+    use crate::root::Origin;
+    use bytes::Bytes;
+    use quorate_core::types::Name;
+
+    /// The future of a call is little more than the call and its exchange: a thousand of them lie in memory at
+    /// once, and what they take beyond the caches is most of what a large fan-out costs.
+    #[tokio::test]
+    async fn a_call_under_way_takes_little_room() {
+        let root = Root::new(AdmissionCaps::default());
+        let shard = ShardSpec {
+            id: "0".to_owned(),
+            replicas: vec!["http://127.0.0.1:1".to_owned()],
+            range: None,
+            weight: 1,
+        };
+        let spec = FanoutSpec::new(vec![shard], MergeSpec::sum("/value").unwrap());
+        let name = Name::new("small").unwrap();
+        let fanout = root.put(&name, spec, Origin::Api).unwrap();
+        let question = Question::query(Bytes::new());
+        let replicas = vec![fanout.replicas(0)];
+        let target = Arc::clone(&replicas[0].targets()[0]);
+        let mut run = Run::new(&fanout, &question, vec![0], replicas, true);
+        run.attempts.push(AttemptLine::default());
+        let sent = run.send(Order {
+            attempt: AttemptId(0),
+            shard: ShardIndex(0),
+            replica: Replica(0),
+            kind: Kind::Primary,
+            sent: monotonic(),
+            remaining: Duration::from_secs(1),
+        });
+        let call = Call::new(http::Method::GET, target.path().clone(), 1);
+        let exchange = size_of_val(&target.call(&call, Mono(0)));
+        let sent = size_of_val(&sent);
+        println!(
+            "sent {sent}, call {}, exchange {exchange}",
+            size_of::<Call>()
+        );
+        assert!(sent <= exchange + size_of::<Call>() + 64, "{sent}");
+    }
 }

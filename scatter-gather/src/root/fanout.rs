@@ -9,10 +9,10 @@ use crate::pool::{
     Addressed, GrpcMerge, Hosts, HttpMerge, LeafUrl, Protocol, Replicas, Target, TargetView,
 };
 use http::header::{HeaderName, HeaderValue};
-use quorate_core::error::Error;
+use quorate_core::error::{Code, Error};
 use quorate_core::types::Name;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -71,6 +71,8 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 struct Shard {
     addressed: Arc<Addressed>,
+    /// Without it there is no answer.
+    required: bool,
     /// As the definition names them.
     named: Vec<Named>,
     replicas: RwLock<Arc<Replicas>>,
@@ -137,6 +139,8 @@ impl Fanout {
             LeafKind::Nodes | LeafKind::Grpc => Protocol::Http2,
         };
         let known = before.map(Self::known).unwrap_or_default();
+        let required = spec.policy.required().iter().map(String::as_str);
+        let required: BTreeSet<&str> = required.collect();
         let mut shards = Vec::with_capacity(spec.shards.len());
         for (seed, shard) in (1_u64..).zip(&spec.shards) {
             let named = shard.replicas.iter().map(|text| Named::parse(text));
@@ -156,6 +160,7 @@ impl Fanout {
                     range: shard.range.clone(),
                     grpc: spec.leaves == LeafKind::Grpc,
                 }),
+                required: required.contains(shard.id.as_str()),
                 named,
                 replicas: RwLock::new(Arc::new(replicas)),
             });
@@ -214,6 +219,15 @@ impl Fanout {
         self.origin
     }
 
+    /// The refusal of a body over its bound.
+    pub(crate) fn body_too_large(&self) -> Error {
+        let limit = self.spec.limits.body_bytes;
+        Error::new(
+            Code::TooLarge,
+            format!("the body is over {limit} bytes (limits.body_bytes): send less, or raise it"),
+        )
+    }
+
     /// Its map.
     pub fn map(&self) -> &MapId {
         &self.map
@@ -241,6 +255,10 @@ impl Fanout {
 
     pub(super) fn shard_id(&self, shard: usize) -> &Arc<str> {
         &self.shards[shard].addressed.id
+    }
+
+    pub(super) fn is_required(&self, shard: usize) -> bool {
+        self.shards[shard].required
     }
 
     pub(super) fn addressed(&self, shard: usize) -> &Arc<Addressed> {

@@ -7,7 +7,7 @@ use super::answer::Envelope;
 use super::fanout::Fanout;
 use super::question::{Question, Source};
 use crate::definition::{LeafKind, Values, is_ours};
-use crate::gather::{Counts, Covered, Kind, MapId, Nested, Reason, Told};
+use crate::gather::{Covered, Kind, MapId, Nested, Reason, Told};
 use crate::merge::Piece;
 use crate::pool::{Call, CallError, Reply, Target};
 use base64::Engine as _;
@@ -24,6 +24,9 @@ use std::time::Duration;
 /// The media type of an answer with its account.
 pub const ENVELOPE: &str = "application/vnd.quorate.answer+json";
 
+/// What a leaf says about its own answer; looked up in each.
+const COMPLETE: HeaderName = HeaderName::from_static("quorate-complete");
+
 /// What is the same in all calls of a request.
 pub(super) struct Outgoing<'a> {
     fanout: &'a Fanout,
@@ -34,6 +37,8 @@ pub(super) struct Outgoing<'a> {
     /// request go out together and are told the same.
     told: Option<(u64, bool, Arc<HeaderMap>)>,
     reply_bytes: u64,
+    /// The leaves speak gRPC.
+    addressed: bool,
     /// The leaves are nodes, and the question is about keys: each node is told of its own.
     keyed: bool,
 }
@@ -50,6 +55,7 @@ impl<'a> Outgoing<'a> {
             method: method.unwrap_or_else(|| question.method.clone()),
             headers: headers(fanout, question),
             told: None,
+            addressed: spec.leaves == LeafKind::Grpc,
             keyed: spec.leaves == LeafKind::Nodes && !question.keys.is_empty(),
             // An envelope takes a third more than what is in it, and lists leaves.
             reply_bytes: match spec.leaves {
@@ -77,7 +83,9 @@ impl<'a> Outgoing<'a> {
             body: self.question.body.clone(),
             remaining: Some(remaining),
             low_priority,
-            shard: Some(Arc::clone(self.fanout.addressed(shard))),
+            // Over HTTP nobody is told.
+            shard: (self.addressed || target.is_local())
+                .then(|| Arc::clone(self.fanout.addressed(shard))),
             ..Call::new(self.method.clone(), target.path().clone(), self.reply_bytes)
         };
         let request = &self.fanout.request;
@@ -237,15 +245,14 @@ pub(super) fn read(
         });
     }
     if !reply.status.is_success() {
+        let told = match status {
+            300..=399 => "; redirects are not followed: name the place it leads to",
+            404 | 405 => "; request.path and request.method say what leaves are asked",
+            _ => "",
+        };
         return Err(CallError::new(
             Reason::Status(status),
-            if reply.status.is_redirection() {
-                format!(
-                    "the leaf answered {status}; redirects are not followed: name the place it leads to"
-                )
-            } else {
-                format!("the leaf answered {status}")
-            },
+            format!("the leaf answered {status}{told}"),
         ));
     }
     let encoded = reply.headers.get(CONTENT_ENCODING);
@@ -268,7 +275,7 @@ pub(super) fn read(
     if fanout.spec().leaves == LeafKind::Nodes {
         return nested(piece);
     }
-    let partial = reply.headers.get("quorate-complete");
+    let partial = reply.headers.get(COMPLETE);
     let partial = partial.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"false"));
     let told = if partial { Told::Partial } else { Told::Whole };
     Ok((told, piece))
@@ -286,16 +293,8 @@ fn nested(piece: Piece) -> Result<(Told, Piece), CallError> {
             .map_err(|_| nonsense("the node's result is no base64".to_owned()))?,
         _ => return Err(nonsense("the node's answer has no result".to_owned())),
     };
-    let counts = &envelope.leaves;
     let told = Nested {
-        leaves: Counts {
-            planned: counts.planned,
-            merged: counts.merged,
-            failed: counts.failed,
-            timed_out: counts.timed_out,
-            skipped: counts.skipped,
-            unneeded: counts.unneeded,
-        },
+        leaves: envelope.leaves,
         covered: envelope
             .covered
             .iter()

@@ -12,9 +12,11 @@ mod meters;
 mod question;
 mod watch;
 
-pub use answer::{Answer, AttemptLine, CoveredLine, Envelope, LeafCounts, MapLine, ShardLine};
+pub use answer::{Answer, AttemptLine, CoveredLine, Envelope, MapLine, ShardLine};
 pub use fanout::{Fanout, ShardView, TargetsView};
 pub use leaf::ENVELOPE;
+#[cfg(feature = "server")]
+pub(crate) use question::deadline;
 pub use question::{Question, Source};
 pub use watch::{apply, watch};
 

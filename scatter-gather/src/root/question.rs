@@ -1,7 +1,7 @@
 //! One request, as the APIs hand it in.
 
 use super::fanout::Fanout;
-use crate::definition::is_safe;
+use crate::definition::{TIMEOUT_MS_MAX, is_safe};
 use crate::gather::Share;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -67,19 +67,10 @@ impl Question {
 
     /// Reads what headers say about the request itself.
     pub fn with_headers(mut self, headers: HeaderMap) -> Result<Self, Error> {
-        let number = |name: &str, most: u64| match text(&headers, name)? {
-            None => Ok(None),
-            Some(value) => match value.parse::<u64>() {
-                Ok(number) if number <= most => Ok(Some(number)),
-                _ => Err(Error::invalid(format!(
-                    "{name}: send a whole number up to {most}"
-                ))),
-            },
-        };
-        if let Some(ms) = number("quorate-deadline-ms", crate::definition::TIMEOUT_MS_MAX)? {
-            self.timeout = Some(Duration::from_millis(ms));
+        if let Some(timeout) = deadline(&headers)? {
+            self.timeout = Some(timeout);
         }
-        if let Some(depth) = number("quorate-depth", u64::from(u32::MAX))? {
+        if let Some(depth) = number(&headers, "quorate-depth", u64::from(u32::MAX))? {
             self.depth = u32::try_from(depth).unwrap_or(u32::MAX);
         }
         if let Some(budget) = text(&headers, "quorate-hedge-budget")? {
@@ -185,6 +176,24 @@ impl Question {
 
 /// Keys of one request.
 const KEYS_MAX: usize = 256;
+
+/// What a request says it has left (`Quorate-Deadline-Ms`).
+pub(crate) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let ms = number(headers, "quorate-deadline-ms", TIMEOUT_MS_MAX)?;
+    Ok(ms.map(Duration::from_millis))
+}
+
+fn number(headers: &HeaderMap, name: &str, most: u64) -> Result<Option<u64>, Error> {
+    match text(headers, name)? {
+        None => Ok(None),
+        Some(value) => match value.parse::<u64>() {
+            Ok(number) if number <= most => Ok(Some(number)),
+            _ => Err(Error::invalid(format!(
+                "{name}: send a whole number up to {most}"
+            ))),
+        },
+    }
+}
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error> {
     let mut all = headers.get_all(name).iter();

@@ -27,6 +27,8 @@ mod builder;
 mod service;
 
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod tests;
 
 pub use builder::Builder;

@@ -2,7 +2,8 @@
 
 use crate::api::gate_router;
 use crate::gate::Gate;
-use crate::pool::{Admission, AdmissionCaps, Hosts, LeafUrl};
+use crate::pool::LeafUrl;
+use crate::server::upstream;
 use quorate_core::runtime::{Failure, Service, Starting, Status};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -20,24 +21,15 @@ pub async fn gate(starting: Starting) -> Result<Service, Failure> {
     };
     let url = LeafUrl::parse(&upstream.0)
         .map_err(|error| Failure::config(format!("upstream: {error}")))?;
-    let admission = Admission::new(AdmissionCaps::default());
-    let hosts = match settings.upstream() {
-        Some(upstream) => Hosts::secured(admission, &upstream)
-            .map_err(|error| Failure::config(error.to_string()))?,
-        None if url.is_secure() => {
-            return Err(Failure::config(
-                "upstream: https:// needs an authority to trust: set QUORATE_SERVERS_CA (--servers-ca)",
-            ));
-        }
-        None => Hosts::new(admission),
-    };
+    let hosts = upstream::hosts(settings, Some(("upstream", &url)))?;
+    let credential = upstream::credential(settings)?;
     let gate = Arc::new(Gate::over(&hosts, url));
     let (status, seen) = watch::channel(Status {
         ready: true,
         ..Status::default()
     });
     Ok(Service {
-        api: gate_router(gate, settings.token_file.is_some())?,
+        api: gate_router(gate, settings.token_file.is_some(), credential)?,
         grpc_services: Vec::new(),
         status: seen,
         stop: Box::pin(async move { drop(status) }),

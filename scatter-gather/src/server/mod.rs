@@ -2,6 +2,7 @@
 
 mod gate;
 mod root;
+pub mod upstream;
 
 pub use gate::gate;
 pub use root::root;

@@ -3,11 +3,9 @@
 use crate::api::Api;
 use crate::api::grpc::SERVICE;
 use crate::definition::load;
-use crate::pool::{Admission, AdmissionCaps, Hosts};
 use crate::root::{Root, apply, watch};
-use http::HeaderValue;
+use crate::server::upstream;
 use quorate_core::runtime::{Failure, Service, Starting, Status};
-use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch as channel;
 
@@ -17,16 +15,8 @@ use tokio::sync::watch as channel;
 /// A file that cannot be used.
 pub async fn root(starting: Starting) -> Result<Service, Failure> {
     let settings = &starting.settings;
-    let credential = match &settings.servers_token_file {
-        None => None,
-        Some(path) => Some(credential(path).await?),
-    };
-    let admission = Admission::new(AdmissionCaps::default());
-    let hosts = match settings.upstream() {
-        None => Hosts::new(admission),
-        Some(upstream) => Hosts::secured(admission, &upstream)
-            .map_err(|error| Failure::config(error.to_string()))?,
-    };
+    let credential = upstream::credential(settings)?;
+    let hosts = upstream::hosts(settings, None)?;
     let root = Root::over(hosts, credential);
     let (problem, mut problems) = channel::channel(String::new());
     if let Some(path) = settings.fanouts_file.clone() {
@@ -68,25 +58,4 @@ pub async fn root(starting: Starting) -> Result<Service, Failure> {
         status: seen,
         stop: Box::pin(async move { drop(stop) }),
     })
-}
-
-/// What leaves are shown: the token in the first line of a file.
-async fn credential(path: &Path) -> Result<HeaderValue, Failure> {
-    let unusable = |why: &dyn std::fmt::Display| {
-        Failure::config(format!(
-            "servers_token_file {} cannot be used: {why}",
-            path.display()
-        ))
-    };
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|error| unusable(&error))?;
-    let token = text.lines().next().unwrap_or_default().trim();
-    if token.is_empty() {
-        return Err(unusable(&"it is empty; its first line is the token"));
-    }
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| unusable(&"the token has characters that no header has"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }

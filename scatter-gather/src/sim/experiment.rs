@@ -40,6 +40,26 @@ pub struct Setting {
     pub seed: u64,
 }
 
+impl Setting {
+    /// One call to one server every millisecond, not hedged, with the usual budget.
+    pub fn new(latency: Latency, seed: u64) -> Self {
+        Self {
+            shards: 1,
+            servers: 1,
+            replicas: 1,
+            latency,
+            hedge: None,
+            budget: Share::ppm(50_000),
+            burst: 10,
+            gap: Duration::from_millis(1),
+            warm_up: 0,
+            requests: 1,
+            slower: None,
+            seed,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -52,20 +72,6 @@ pub struct Found {
 }
 
 impl Found {
-    /// The time that this share of the requests did not exceed, in milliseconds.
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "a place in a list that is far shorter than 2^52"
-    )]
-    pub fn quantile_ms(&self, q: f64) -> f64 {
-        let last = self.times_ms.len().saturating_sub(1);
-        let place = (q * self.times_ms.len() as f64).ceil() as usize;
-        let place = place.saturating_sub(1).min(last);
-        self.times_ms.get(place).copied().unwrap_or(0.0)
-    }
-
     /// Hedges for each other call, of the requests that began within these seconds.
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     pub fn extra(&self, seconds: std::ops::Range<usize>) -> f64 {

@@ -6,11 +6,13 @@
 
 mod drive;
 mod experiment;
+mod policies;
 mod report;
 pub mod rng;
 mod tail;
 
 pub use drive::{Answer, Call, Leaves, Run, drive};
 pub use experiment::{Found, Setting, run};
-pub use report::{Line, Overload, Row, Table, all_slower, head_to_head, tail_at_scale};
+pub use policies::Policy;
+pub use report::{Line, Overload, Row, Table, all_slower, head_to_head, quantile, tail_at_scale};
 pub use tail::Latency;

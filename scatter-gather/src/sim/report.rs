@@ -1,9 +1,10 @@
 //! The experiments of *The Tail at Scale* as tables: what was published, what the closed form says,
 //! what the engine does.
 
-use super::experiment::{Found, Setting, run};
+use super::experiment::{Setting, run};
+use super::policies::Policy;
 use super::tail::Latency;
-use crate::gather::{HedgePolicy, Share};
+use crate::gather::HedgePolicy;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -45,157 +46,80 @@ pub struct Table {
     pub lines: Vec<Line>,
 }
 
-/// The part of the calls that a run of these experiments may repeat: above any policy's need, so that
-/// the budget does not distort what the policy does.
-const AMPLE: Share = Share::ppm(150_000);
-
-fn row(found: &Found) -> Row {
-    Row {
-        p50: found.quantile_ms(0.5),
-        p95: found.quantile_ms(0.95),
-        p99: found.quantile_ms(0.99),
-        p999: found.quantile_ms(0.999),
-        extra: found.extra(0..usize::MAX),
+impl Row {
+    /// From the time at each quantile.
+    pub fn of(at: impl Fn(f64) -> f64, extra: f64) -> Self {
+        Self {
+            p50: at(0.5),
+            p95: at(0.95),
+            p99: at(0.99),
+            p999: at(0.999),
+            extra,
+        }
     }
 }
 
-fn closed(latency: &Latency, shards: u32, hedges_ms: &[f64]) -> Row {
-    let at = |q| latency.all_quantile(shards, hedges_ms, q);
-    Row {
-        p50: at(0.5),
-        p95: at(0.95),
-        p99: at(0.99),
-        p999: at(0.999),
-        extra: latency.extra(hedges_ms),
-    }
+/// The value that this share of sorted ones does not exceed; zero if there is none.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a place in a list that is far shorter than 2^52"
+)]
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    let place = (q * sorted.len() as f64).ceil() as usize;
+    let place = place.saturating_sub(1).min(last);
+    sorted.get(place).copied().unwrap_or(0.0)
+}
+
+/// Each policy in the same setting but for what the policy says.
+fn compare(policies: Vec<Policy>, setting: &Setting) -> Vec<Line> {
+    let measured = |policy: Policy| {
+        let found = run(&Setting {
+            hedge: policy.hedge,
+            budget: policy.budget,
+            burst: policy.burst,
+            ..setting.clone()
+        });
+        let row = Row::of(|q| quantile(&found.times_ms, q), found.extra(0..usize::MAX));
+        policy.line(&setting.latency, setting.shards, row)
+    };
+    policies.into_iter().map(measured).collect()
 }
 
 /// Experiment A: all of `shards` keys on 100 servers with two replicas, as in the paper's example.
 pub fn tail_at_scale(shards: u32, requests: u32, seed: u64) -> Table {
-    let latency = Latency::paper();
-    let fixed = |ms: u64| HedgePolicy::delay(Duration::from_millis(ms));
-    let at = |ppm| HedgePolicy::quantile(Share::ppm(ppm));
-    let (p95, p99) = (latency.quantile(0.95), latency.quantile(0.99));
-    let published = |p999, extra| {
-        Some(Row {
-            p999,
-            extra,
-            ..Row::default()
-        })
-        .filter(|_| shards == 1_000)
+    let setting = Setting {
+        shards,
+        servers: 100.min(shards),
+        replicas: 2,
+        gap: Duration::from_millis(20),
+        // Until each server has answered a few thousand times.
+        warm_up: 500,
+        requests,
+        ..Setting::new(Latency::paper(), seed)
     };
-    let policies = [
-        ("none".to_owned(), None, vec![], published(1_800.0, 0.0)),
-        (
-            "fixed 10 ms".to_owned(),
-            Some(fixed(10)),
-            vec![10.0],
-            published(74.0, 0.02),
-        ),
-        (
-            format!("p95 ({p95:.1} ms)"),
-            Some(at(950_000)),
-            vec![p95],
-            None,
-        ),
-        (
-            format!("p99 ({p99:.1} ms)"),
-            Some(at(990_000)),
-            vec![p99],
-            None,
-        ),
-    ];
-    let lines = policies
-        .into_iter()
-        .map(|(policy, hedge, hedges_ms, published)| {
-            let found = run(&Setting {
-                shards,
-                servers: 100.min(shards),
-                replicas: 2,
-                latency: latency.clone(),
-                hedge,
-                budget: AMPLE,
-                burst: 10_000,
-                gap: Duration::from_millis(20),
-                // Until each server has answered a few thousand times.
-                warm_up: 500,
-                requests,
-                slower: None,
-                seed,
-            });
-            Line {
-                policy,
-                measured: row(&found),
-                closed: Some(closed(&latency, shards, &hedges_ms)),
-                published,
-            }
-        });
     Table {
         title: format!("The Tail at Scale: all of {shards} shards, {requests} requests"),
-        lines: lines.collect(),
+        lines: compare(Policy::of_the_paper(shards), &setting),
     }
 }
 
 /// Experiment C: single calls with 5 % stragglers, as in the benchmark of bhope/hedge, and at most two
 /// hedges, each to another of three replicas.
 pub fn head_to_head(requests: u32, seed: u64) -> Table {
-    let latency = Latency::stragglers();
-    let quantile = 0.93;
-    let threshold = latency.quantile(quantile);
-    let adaptive = HedgePolicy {
-        hedges_max: 2,
-        ..HedgePolicy::quantile(Share::ppm(930_000))
+    let setting = Setting {
+        servers: 3,
+        replicas: 3,
+        gap: Duration::from_millis(5),
+        warm_up: 2_000,
+        requests,
+        ..Setting::new(Latency::stragglers(), seed)
     };
-    let published = |p50, p95, p99, p999, extra| {
-        Some(Row {
-            p50,
-            p95,
-            p99,
-            p999,
-            extra,
-        })
-    };
-    let policies = [
-        (
-            "none".to_owned(),
-            None,
-            vec![],
-            published(5.1, 18.8, 65.0, 103.8, 0.0),
-        ),
-        (
-            format!("p93 ({threshold:.1} ms), twice"),
-            Some(adaptive),
-            vec![threshold, 2.0 * threshold],
-            published(5.0, 12.3, 17.3, 63.5, 0.089),
-        ),
-    ];
-    let lines = policies
-        .into_iter()
-        .map(|(policy, hedge, hedges_ms, published)| {
-            let found = run(&Setting {
-                shards: 1,
-                servers: 3,
-                replicas: 3,
-                latency: latency.clone(),
-                hedge,
-                budget: Share::ppm(80_000),
-                burst: 10,
-                gap: Duration::from_millis(5),
-                warm_up: 2_000,
-                requests,
-                slower: None,
-                seed,
-            });
-            Line {
-                policy,
-                measured: row(&found),
-                closed: Some(closed(&latency, 1, &hedges_ms)),
-                published,
-            }
-        });
     Table {
         title: format!("Stragglers, against bhope/hedge: {requests} single calls"),
-        lines: lines.collect(),
+        lines: compare(Policy::of_stragglers(), &setting),
     }
 }
 
@@ -224,15 +148,12 @@ pub fn all_slower(seed: u64) -> Overload {
         shards: 100,
         servers: 100,
         replicas: 2,
-        latency: Latency::paper(),
         hedge: Some(HedgePolicy::default()),
-        budget: Share::ppm(50_000),
-        burst: 10,
         gap,
         warm_up: 1_000,
         requests: 2_500,
         slower: Some((Duration::from_secs(CALM_SECONDS as u64), 10.0)),
-        seed,
+        ..Setting::new(Latency::paper(), seed)
     });
     let extra = |from: usize, to: usize| found.extra(CALM_SECONDS + from..CALM_SECONDS + to);
     let windows = 0..found.seconds.len().saturating_sub(9);

@@ -114,6 +114,34 @@ async fn waiting_takes_of_the_time() {
     assert!((1..=49_500).contains(&told), "{told}");
 }
 
+/// Proves that a leaf behind a gate is shown the gate's own token where the client shows none, and the client's
+/// where it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_shows_its_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "leaf-secret\n").unwrap();
+    let leaf = Leaf::start(Manner::Echo).await;
+    let url = leaf.url();
+    let variables = [
+        ("QUORATE_UPSTREAM", url.as_str()),
+        ("QUORATE_SERVERS_TOKEN_FILE", token.to_str().unwrap()),
+    ];
+    let gate = Container::run("sidecar", &variables, server::gate).await;
+    for (headers, want) in [
+        (vec![], "authorization: Bearer leaf-secret"),
+        (
+            vec![("authorization", "Bearer mine")],
+            "authorization: Bearer mine",
+        ),
+    ] {
+        let response = request(gate.address, "GET", "/", &headers, "").await;
+        let shown = response.text().matches("authorization").count();
+        assert!(response.text().contains(want), "{}", response.text());
+        assert_eq!(shown, 1, "{}", response.text());
+    }
+}
+
 /// Proves that a gate without a leaf does not start, and says what to set.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_needs_a_leaf() {

@@ -11,3 +11,4 @@ mod pool;
 mod scatter;
 mod secured;
 mod support;
+mod trees;

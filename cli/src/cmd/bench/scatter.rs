@@ -6,16 +6,17 @@ use crate::output::{Render, write_out};
 use crate::table::Table;
 use clap::{Args, ValueEnum};
 use quorate_scatter_gather::bench::{self, Leaves, Load, Manner, Overhead};
-use quorate_scatter_gather::sim::{self, Overload};
+use quorate_scatter_gather::sim::{self, Overload, Policy};
 use serde::Serialize;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// Leaf calls in each way of asking, so that every number of leaves gets a like share of the time.
 const CALLS: usize = 100_000;
-/// Fewest and most pairs of requests for one number of leaves.
-const PAIRS_MIN: usize = 100;
-const PAIRS_MAX: usize = 3_000;
+/// Fewest and most requests in each way for one number of leaves.
+const REQUESTS_MIN: usize = 100;
+const REQUESTS_MAX: usize = 3_000;
 /// Large answers, and the servers they come from.
 const BYTES: u64 = 1 << 20;
 const SERVERS: usize = 10;
@@ -139,11 +140,13 @@ impl Scatter {
     fn overhead(self, context: Context) -> Outcome {
         let mut measured = Vec::with_capacity(self.leaves.len());
         for &leaves in &self.leaves {
-            context.output.note(format!("{leaves} leaves"));
             let leaves = leaves as usize;
-            let pairs = (CALLS / leaves).clamp(PAIRS_MIN, PAIRS_MAX);
-            let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
-            measured.push(bench::overhead(leaves, pairs)?);
+            let requests = (CALLS / leaves).clamp(REQUESTS_MIN, REQUESTS_MAX);
+            context
+                .output
+                .note(format!("{leaves} leaves, {requests} requests in each way"));
+            let requests = count(requests);
+            measured.push(bench::overhead(leaves, requests)?);
         }
         context.output.print(&Measured { overhead: measured })
     }
@@ -151,25 +154,44 @@ impl Scatter {
     fn simulated(self, context: Context) -> Outcome {
         let shards = self.shards.unwrap_or(1_000);
         let requests = self.requests.unwrap_or(100_000);
+        let note = |part: &str| context.output.note(part);
+        note("The Tail at Scale: four policies; with the usual sizes some minutes");
+        let tail = sim::tail_at_scale(shards, requests, self.seed);
+        note("stragglers: two policies");
+        let stragglers = sim::head_to_head(requests, self.seed);
+        note("all leaves slower at once");
         context.output.print(&Simulated {
-            tables: vec![
-                sim::tail_at_scale(shards, requests, self.seed),
-                sim::head_to_head(requests, self.seed),
-            ],
+            tables: vec![tail, stragglers],
             all_slower: sim::all_slower(self.seed),
         })
     }
 
     fn tail(self, context: Context) -> Outcome {
         let load = self.load(10_000);
+        let one = Load {
+            rate: load.rate.saturating_mul(5),
+            ..load
+        };
+        let policies = [Policy::of_the_paper(1).len(), Policy::of_stragglers().len()];
+        let all = policies[0] + policies[1];
+        let takes = load.takes() * count(policies[0]) + one.takes() * count(policies[1]);
+        context.output.note(format!(
+            "{all} policies, {} requests each: {}",
+            load.requests,
+            about(takes)
+        ));
+        let mut through = 0;
+        let mut done = |line: &sim::Line| {
+            through += 1;
+            let found = shown(&line.measured);
+            context
+                .output
+                .note(format!("{through} of {all}, {}: {found}", line.policy));
+        };
         let tables = context.block_on(async {
-            let one = Load {
-                rate: load.rate.saturating_mul(5),
-                ..load
-            };
             Ok::<_, Failure>(vec![
-                bench::tail_at_scale(load).await?,
-                bench::head_to_head(one).await?,
+                bench::tail_at_scale(load, &mut done).await?,
+                bench::head_to_head(one, &mut done).await?,
             ])
         })?;
         context.output.print(&Tail { tables })
@@ -177,25 +199,26 @@ impl Scatter {
 
     fn hung(self, context: Context) -> Outcome {
         let load = self.load(10_000);
-        let found = context.block_on(async { Ok::<_, Failure>(bench::hung(load).await?) })?;
-        let row = |row: &sim::Row| {
-            format!(
-                "p50 {:.1} ms, p95 {:.1}, p99 {:.1}, p99.9 {:.1}, {:.2} % hedged",
-                row.p50,
-                row.p95,
-                row.p99,
-                row.p999,
-                row.extra * 100.0
-            )
+        context.output.note(format!(
+            "{} requests with all well, then with servers that hang: {}",
+            load.requests,
+            about(load.takes() * 2)
+        ));
+        let mut runs = ["1 of 2, all well", "2 of 2, with those that hang"].into_iter();
+        let mut done = |row: &sim::Row| {
+            let run = runs.next().unwrap_or_default();
+            context.output.note(format!("{run}: {}", shown(row)));
         };
+        let found =
+            context.block_on(async { Ok::<_, Failure>(bench::hung(load, &mut done).await?) })?;
         let rows = vec![
             ("shards, two replicas each", found.shards.to_string()),
             (
                 "servers that hang",
                 format!("{} of {}", found.hung, found.servers),
             ),
-            ("all well", row(&found.healthy)),
-            ("with those that hang", row(&found.with_hung)),
+            ("all well", shown(&found.healthy)),
+            ("with those that hang", shown(&found.with_hung)),
             (
                 "p99, times",
                 format!("{:.2}", found.with_hung.p99 / found.healthy.p99),
@@ -207,6 +230,10 @@ impl Scatter {
 
     fn overload(self, context: Context) -> Outcome {
         let (shards, seconds) = (self.shards(1), self.seconds);
+        context.output.note(format!(
+            "what the leaves can do, then {seconds} s of twice as much, then half: {}",
+            about(bench::overload_takes(seconds))
+        ));
         let found = context
             .block_on(async { Ok::<_, Failure>(bench::overload(shards, seconds).await?) })?;
         let rows = vec![
@@ -242,6 +269,9 @@ impl Scatter {
 
     fn cancels(self, context: Context) -> Outcome {
         let calls = u64::from(self.calls);
+        context.output.note(format!(
+            "{calls} calls to cancel: a million takes a minute or so"
+        ));
         let found = context.block_on(async { Ok::<_, Failure>(bench::cancels(calls).await?) })?;
         let rows = vec![
             ("calls cancelled", found.cancelled.to_string()),
@@ -262,6 +292,9 @@ impl Scatter {
             .map_err(|error| Failure::new(Exit::Temporary, format!("no program: {error}")))?;
         let mut leaves = Child::start(&program)?;
         let (shards, at_once) = (self.shards(1_000), self.at_once);
+        context.output.note(format!(
+            "{shards} answers of 1 MiB, {at_once} at once: some seconds"
+        ));
         let servers = leaves.urls()?;
         let found = context.block_on(async {
             Ok::<_, Failure>(bench::memory(&servers, shards, BYTES, at_once).await?)
@@ -278,6 +311,30 @@ impl Scatter {
         ];
         context.output.print(&Figures { found, rows })
     }
+}
+
+fn shown(row: &sim::Row) -> String {
+    format!(
+        "p50 {:.1} ms, p95 {:.1}, p99 {:.1}, p99.9 {:.1}, {:.2} % hedged",
+        row.p50,
+        row.p95,
+        row.p99,
+        row.p999,
+        row.extra * 100.0
+    )
+}
+
+fn about(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 120 {
+        format!("about {seconds} s")
+    } else {
+        format!("about {} min", seconds.div_ceil(60))
+    }
+}
+
+fn count(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 /// Leaves in a process of their own, so that their memory is not counted as the root's.
@@ -351,19 +408,46 @@ impl Render for Tail {
 impl Render for Measured {
     fn table(&self) -> Table {
         let mut table = Table::new(&[
-            ">leaves", ">pairs", ">p50 ms", ">by hand", ">ratio", ">CPU µs", ">by hand", ">ratio",
+            ">leaves",
+            "",
+            ">scatter",
+            ">by hand",
+            ">ratio",
+            ">by hand, told",
+            ">ratio",
         ]);
         for row in &self.overhead {
-            table.row([
-                &row.leaves,
-                &row.pairs,
-                &format!("{:.3}", row.p50_ms.scatter),
-                &format!("{:.3}", row.p50_ms.by_hand),
-                &format!("{:.2}", row.p50_ms.ratio()),
-                &format!("{:.0}", row.cpu_us.scatter),
-                &format!("{:.0}", row.cpu_us.by_hand),
-                &format!("{:.2}", row.cpu_us.ratio()),
-            ]);
+            let p50 = (
+                "p50 ms",
+                row.p50_ms,
+                [
+                    row.p50_ms.scatter,
+                    row.p50_ms.by_hand,
+                    row.p50_ms.by_hand_told,
+                ]
+                .map(|ms| format!("{ms:.3}")),
+            );
+            let cpu = (
+                "CPU µs",
+                row.cpu_us,
+                [
+                    row.cpu_us.scatter,
+                    row.cpu_us.by_hand,
+                    row.cpu_us.by_hand_told,
+                ]
+                .map(|us| format!("{us:.0}")),
+            );
+            for (what, ways, [scatter, by_hand, told]) in [p50, cpu] {
+                table.row([
+                    &row.leaves,
+                    &what,
+                    &scatter,
+                    &by_hand,
+                    &format!("{:.2}", ways.ratio()),
+                    &told,
+                    &format!("{:.2}", ways.ratio_told()),
+                ]);
+            }
         }
         table
     }

@@ -165,7 +165,6 @@ impl Gather {
                 }
                 // It waited for room and was never asked.
                 (Why::Deadline, Stage::Idle) => (Fate::Skipped, Reason::Deadline),
-                (Why::PolicyMet, Stage::Idle) => (Fate::Skipped, Reason::PolicyMet),
                 (Why::Deadline, _) => (Fate::TimedOut, Reason::Deadline),
                 (Why::PolicyMet, _) => (Fate::Unneeded, Reason::PolicyMet),
                 (Why::Cancelled, _) => (Fate::Unneeded, Reason::Cancelled),

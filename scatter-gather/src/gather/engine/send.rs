@@ -172,8 +172,9 @@ impl Gather {
             self.alarm(now + timeout, What::Over(attempt));
         }
         if let Some(late) = self.plan.hedge.and_then(|h| h.late_after(offer.late_after))
-            && self.may_ask_again(shard)
+            && self.could_ask_again(shard)
         {
+            // Whether there is room for a hedge is seen then; and what is late counts in any case.
             self.alarm(now + late, What::Late(attempt));
         }
     }
@@ -259,13 +260,17 @@ impl Gather {
         self.judge(now, out);
     }
 
-    /// Whether a shard may be asked once more, as far as the plan goes.
+    /// Whether a shard may be asked once more now.
     pub(super) fn may_ask_again(&self, shard: u32) -> bool {
+        self.open_attempts < self.plan.caps.calls && self.could_ask_again(shard)
+    }
+
+    /// The same once there is room.
+    fn could_ask_again(&self, shard: u32) -> bool {
         let slot = &self.slots[shard as usize];
         (self.plan.idempotent || planted::on(Bug::NotIdempotent))
             && slot.attempts < self.plan.attempts_max
             && (slot.tried.len() < u32::from(self.plan.shards[shard as usize].replicas)
                 || planted::on(Bug::SameReplica))
-            && self.open_attempts < self.plan.caps.calls
     }
 }

@@ -288,6 +288,20 @@ fn a_late_shard_is_hedged() {
     assert_eq!((effort.sends, effort.hedges, effort.hedges_won), (4, 1, 1));
 }
 
+/// With as many calls as may be made at once there is no room for a hedge, but there is when the others have
+/// answered.
+#[test]
+fn a_late_shard_is_hedged_when_there_is_room() {
+    let slow = vec![Some((500, Answer::Reply(Told::Whole))), ok(5)];
+    let mut leaves = Table::new(vec![slow, vec![ok(3), ok(3)], vec![ok(4), ok(4)]]);
+    leaves.late_after = Some(ms(20));
+    let mut plan = leaves.plan(Policy::ALL);
+    plan.hedge = Some(HedgePolicy::default());
+    plan.caps.calls = 3;
+    let run = leaves.run(plan);
+    assert_eq!((end_ms(&run), run.outcome.complete()), (25, true));
+}
+
 /// The first *success* wins: a hedge that fails fast does not end the shard, nor is it retried while
 /// the first is under way.
 #[test]
@@ -465,8 +479,8 @@ fn partial_and_skipped_are_not_complete() {
     );
 }
 
-/// More shards than calls at once come in waves, in order; those that had no turn before the end were
-/// skipped, and that is no complete answer.
+/// More shards than calls at once come in waves, in order. Those that had no turn by the end were skipped
+/// if time ran out, and unneeded if the policy was met without them; neither is a complete answer.
 #[test]
 fn shards_wait_for_room() {
     let mut leaves = Table::plain(&[10; 10]);
@@ -483,23 +497,21 @@ fn shards_wait_for_room() {
     let waves = [0, 0, 0, 0, 10, 10, 10, 10, 20, 20];
     assert_eq!(sent, (0..).zip(waves).collect::<Vec<_>>());
 
-    for (policy, reason) in [
-        (Policy::DEADLINE, Reason::Deadline),
-        (Policy::quorum(5), Reason::PolicyMet),
+    for (policy, end, fate, reason) in [
+        (Policy::DEADLINE, 15, Fate::Skipped, Reason::Deadline),
+        (Policy::DEADLINE, 25, Fate::TimedOut, Reason::Deadline),
+        (Policy::quorum(5), 25, Fate::Unneeded, Reason::PolicyMet),
+        (Policy::first(5), 25, Fate::Unneeded, Reason::PolicyMet),
     ] {
         let mut leaves = Table::plain(&[10; 10]);
         let mut plan = leaves.plan(policy);
         plan.caps.calls = 4;
-        plan.deadline = Mono(25_000_000);
+        plan.deadline = Mono(end * 1_000_000);
         let run = leaves.run(plan);
         assert_eq!(run.outcome.verdict, Verdict::Partial);
         let last = run.outcome.accounting.shards[9];
-        let second_wave = reason == Reason::PolicyMet;
-        let fate = if second_wave {
-            Fate::Skipped
-        } else {
-            Fate::TimedOut
-        };
         assert_eq!((last.fate, last.reason), (fate, Some(reason)));
+        let asked = fate == Fate::TimedOut;
+        assert_eq!(last.attempts > 0, asked, "{policy:?}");
     }
 }

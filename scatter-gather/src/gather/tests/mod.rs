@@ -4,6 +4,6 @@
 mod bugs;
 mod cases;
 mod random;
-mod scenario;
+pub(crate) mod scenario;
 mod tree;
 mod world;

@@ -13,19 +13,19 @@ use std::time::Duration;
 
 /// How one attempt goes. Attempts take them from the script in the order they are sent.
 #[derive(Clone, Debug)]
-pub(super) struct Act {
-    pub(super) after_us: u64,
-    pub(super) end: End,
+pub(crate) struct Act {
+    pub(crate) after_us: u64,
+    pub(crate) end: End,
     /// The reply of a cancelled attempt comes all the same, late.
-    pub(super) stubborn: bool,
+    pub(crate) stubborn: bool,
     /// The merger refuses this answer.
-    pub(super) refused: bool,
+    pub(crate) refused: bool,
     /// Bytes that come halfway.
-    pub(super) drip: u64,
+    pub(crate) drip: u64,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     Whole,
     Partial,
     /// An inner node that covers these leaves of a shared map of this version.
@@ -39,18 +39,18 @@ pub(super) enum End {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Scenario {
-    pub(super) plan: Plan,
-    pub(super) burst: u32,
-    pub(super) ratio: Share,
+pub(crate) struct Scenario {
+    pub(crate) plan: Plan,
+    pub(crate) burst: u32,
+    pub(crate) ratio: Share,
     /// Latency that the balancer claims to know, by replica.
-    pub(super) late_after_us: Vec<Option<u64>>,
-    pub(super) p50_us: u64,
-    pub(super) script: Vec<Act>,
+    pub(crate) late_after_us: Vec<Option<u64>>,
+    pub(crate) p50_us: u64,
+    pub(crate) script: Vec<Act>,
     /// Whoever asked leaves at this time.
-    pub(super) cancel_us: Option<u64>,
+    pub(crate) cancel_us: Option<u64>,
     /// Timers ring so much later than asked.
-    pub(super) timer_lag_us: u64,
+    pub(crate) timer_lag_us: u64,
 }
 
 fn shard() -> impl Strategy<Value = ShardPlan> {
@@ -151,7 +151,7 @@ fn act() -> impl Strategy<Value = Act> {
         })
 }
 
-pub(super) fn scenario() -> impl Strategy<Value = Scenario> {
+pub(crate) fn scenario() -> impl Strategy<Value = Scenario> {
     vec(shard(), 1..12)
         .prop_flat_map(|shards| {
             let count = u32::try_from(shards.len()).unwrap();
@@ -230,7 +230,7 @@ pub(super) fn scenario() -> impl Strategy<Value = Scenario> {
 }
 
 /// When random requests start.
-pub(super) const START_US: u64 = 1_000_000;
+pub(crate) const START_US: u64 = 1_000_000;
 
 pub(super) fn map(name: &str, version: u64) -> MapId {
     MapId {

@@ -77,7 +77,8 @@ pub struct SpecError {
     pub problem: String,
 }
 
-const NAMES: &[&str] = &[
+/// Every merger's name, in the order of the list above.
+pub(crate) const NAMES: &[&str] = &[
     "concat",
     "top_k",
     "sum",

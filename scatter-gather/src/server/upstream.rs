@@ -1,0 +1,56 @@
+//! Connections to those asked, and what they are shown: the same settings for a root, a gate and the command
+//! line.
+
+use crate::pool::{Admission, AdmissionCaps, Hosts, LeafUrl};
+use http::HeaderValue;
+use quorate_core::runtime::{Failure, Settings};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Connections as the settings secure them. `url`, which the setting `field` gave, must be among what they can
+/// reach.
+///
+/// # Errors
+/// Files that cannot be used, or `https://` without an authority to trust.
+pub fn hosts(settings: &Settings, url: Option<(&str, &LeafUrl)>) -> Result<Arc<Hosts>, Failure> {
+    let admission = Admission::new(AdmissionCaps::default());
+    match settings.upstream() {
+        Some(upstream) => {
+            Hosts::secured(admission, &upstream).map_err(|error| Failure::config(error.to_string()))
+        }
+        None => match url.filter(|(_, url)| url.is_secure()) {
+            Some((field, _)) => Err(Failure::config(format!(
+                "{field}: https:// needs an authority to trust: set QUORATE_SERVERS_CA (--servers-ca)"
+            ))),
+            None => Ok(Hosts::new(admission)),
+        },
+    }
+}
+
+/// The token in the first line of `servers_token_file`, as a header has it; nothing if there is no such file.
+///
+/// # Errors
+/// A file that cannot be read, is empty, or has no token.
+pub fn credential(settings: &Settings) -> Result<Option<HeaderValue>, Failure> {
+    let path = settings.servers_token_file.as_deref();
+    path.map(read).transpose()
+}
+
+fn read(path: &Path) -> Result<HeaderValue, Failure> {
+    let unusable = |why: &dyn std::fmt::Display| {
+        Failure::config(format!(
+            "servers_token_file {} cannot be used: {why}",
+            path.display()
+        ))
+    };
+    // Once, at the start, and a line long.
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.is_empty() {
+        return Err(unusable(&"it is empty; its first line is the token"));
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| unusable(&"the token has characters that no header has"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
