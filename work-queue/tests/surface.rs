@@ -180,6 +180,11 @@ async fn idempotency_keys_pass_a_sidecar() {
         (&info["role"], &info["node_id"]),
         (&json!("sidecar"), &Value::Null)
     );
+    // Nor is it one more node by gRPC.
+    for (container, node) in [(&container, 1), (&sidecar, 0)] {
+        let info = container.grpc().get_info(pb::GetInfoRequest {}).await;
+        assert_eq!(info.unwrap().into_inner().node_id, node);
+    }
 }
 
 /// Proves that a settlement and the wait for work after it are both safe to repeat under one key.

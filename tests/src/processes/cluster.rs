@@ -4,7 +4,7 @@ use super::link::Link;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,7 +45,8 @@ struct Node {
 }
 
 pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    let port = quorate_cli::measure::free_ports(1)?[0];
+    Ok((Ipv4Addr::LOCALHOST, port).into())
 }
 
 impl Cluster {
@@ -236,10 +237,9 @@ impl Cluster {
         for (id, node) in self.nodes.iter().filter(|(_, node)| node.process.is_some()) {
             while !is_ready(node.ops).await {
                 if Instant::now() > deadline {
-                    bail!(
-                        "node {id} does not become ready; the end of its log:\n{}",
-                        self.log_tail(*id)
-                    );
+                    let logs = self.nodes.keys().map(|id| self.log_tail(*id));
+                    let logs = logs.collect::<Vec<_>>().join("\n");
+                    bail!("node {id} does not become ready; the ends of all logs:\n{logs}");
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
