@@ -17,8 +17,8 @@ export INPUT
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-build: ## build every binary, optimised
-	$(CARGO) build --release --workspace
+build: ## build what ships, optimised
+	$(CARGO) build --release
 
 images: ## container images from static binaries, with their bills of materials; prints their sizes; needs docker for the images
 	OUT=$(abspath $(TARGET))/images CARGO="$(CARGO)" deploy/images/build
