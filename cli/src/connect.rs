@@ -13,7 +13,6 @@ use quorate_work_queue::machine::{
 };
 use quorate_work_queue::queue::Queue;
 use quorate_work_queue::service::{Caller, QueueService};
-use std::path::Path;
 use std::sync::Arc;
 
 /// A connection to the cluster that the settings name.
@@ -88,14 +87,9 @@ impl Remote {
 /// Leader election of the cluster that the settings name, as the Rust API has it.
 pub(crate) fn election(flags: &ClientFlags) -> Outcome<Election> {
     let settings = Settings::load(Pattern::LeaderElection, &flags.values)?;
-    let token = settings
-        .servers_token_file
-        .as_deref()
-        .map(token)
-        .transpose()?;
     let config = quorate_leader_election::client::Config {
         servers: settings.servers.0.clone(),
-        token,
+        token: settings.servers_token()?,
         tls: settings.upstream(),
     };
     let client = quorate_leader_election::client::Client::new(&config);
@@ -126,30 +120,10 @@ pub(crate) fn one(settings: &Settings, server: &str) -> Outcome<Client> {
 }
 
 fn client(settings: &Settings, servers: Vec<String>) -> Outcome<Client> {
-    let token = settings
-        .servers_token_file
-        .as_deref()
-        .map(token)
-        .transpose()?;
     Client::new(&Config {
         servers,
-        token,
+        token: settings.servers_token()?,
         tls: settings.upstream(),
     })
     .map_err(|error| Failure::config(error.to_string()))
-}
-
-/// The token in the first line of a file.
-fn token(path: &Path) -> Outcome<String> {
-    let failed = |why: &str| {
-        Failure::config(format!(
-            "servers_token_file {}: {why}; write the token into its first line",
-            path.display()
-        ))
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(&error.to_string()))?;
-    match text.lines().next().map(str::trim) {
-        Some(token) if !token.is_empty() => Ok(token.to_owned()),
-        _ => Err(failed("its first line is empty")),
-    }
 }

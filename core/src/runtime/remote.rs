@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::service::ClusterInfo;
 use crate::types::{ClusterId, NodeId};
 use std::fmt::Display;
-use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +24,7 @@ impl Settings {
     /// # Errors
     /// No servers; a token file that cannot be read.
     #[cfg(feature = "client")]
-    pub async fn cluster(&self) -> Result<Config, Failure> {
+    pub fn cluster(&self) -> Result<Config, Failure> {
         if self.servers.0.is_empty() {
             return Err(Failure::config(
                 "servers is required: set QUORATE_SERVERS (--servers) to the API addresses of the cluster, host:port,host:port",
@@ -33,41 +32,33 @@ impl Settings {
         }
         Ok(Config {
             servers: self.servers.0.iter().map(ToString::to_string).collect(),
-            token: self.servers_token().await?,
+            token: self.servers_token()?,
             tls: self.upstream(),
         })
     }
 
-    /// The token to present to servers: the first line of its file.
+    /// The token to present to servers: the first line of its file. Read once, at the start.
     ///
     /// # Errors
-    /// The file cannot be read, or is empty.
-    pub async fn servers_token(&self) -> Result<Option<String>, Failure> {
-        match &self.servers_token_file {
-            None => Ok(None),
-            Some(path) => read_token(path).await.map(Some),
+    /// The file cannot be read, or its first line is empty.
+    pub fn servers_token(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.servers_token_file else {
+            return Ok(None);
+        };
+        let unusable = |why: &dyn Display| {
+            Failure::config(format!(
+                "servers_token_file {} cannot be used: {why}",
+                path.display()
+            ))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
+        match text.lines().next().unwrap_or_default().trim() {
+            "" => Err(unusable(
+                &"its first line is empty; write the token into it",
+            )),
+            token => Ok(Some(token.to_owned())),
         }
     }
-}
-
-async fn read_token(path: &Path) -> Result<String, Failure> {
-    let unreadable = |why: &dyn Display| {
-        Failure::config(format!(
-            "servers_token_file {} cannot be used: {why}",
-            path.display()
-        ))
-    };
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|error| unreadable(&error))?;
-    let token = text
-        .lines()
-        .next()
-        .map(str::trim)
-        .filter(|token| !token.is_empty());
-    token
-        .map(str::to_owned)
-        .ok_or_else(|| unreadable(&"it is empty; its first line is the token"))
 }
 
 /// How the cluster behind a container gets on, which is asked for as long as the container lives: readiness of

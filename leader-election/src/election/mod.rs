@@ -41,7 +41,6 @@ use quorate_core::clock;
 use quorate_core::error::Error;
 use quorate_core::types::{FencingToken, Name};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Length of a session unless it is set: a dead process's leaderships pass on within about so long.
@@ -316,9 +315,9 @@ impl Election {
     }
 }
 
-/// A name for a candidate that was given none: unique on this host, and readable.
+/// A name for a candidate that was given none: host and process for people to find it, and a number by
+/// chance, since containers may share a host name and the process id 1.
 fn own_name() -> Name {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
     let system = rustix::system::uname();
     let host: String = system
         .nodename()
@@ -336,7 +335,7 @@ fn own_name() -> Name {
         .take(64)
         .collect();
     let host = if host.is_empty() { "host".into() } else { host };
-    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    Name::new(&format!("{host}-{pid}-{count}"))
+    let (pid, chance) = (std::process::id(), rand::random::<u32>());
+    Name::new(&format!("{host}-{pid}-{chance:08x}"))
         .expect("it begins with a letter or digit, has only allowed characters and is short")
 }

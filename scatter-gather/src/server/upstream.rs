@@ -4,7 +4,6 @@
 use crate::pool::{Admission, AdmissionCaps, Hosts, LeafUrl};
 use http::HeaderValue;
 use quorate_core::runtime::{Failure, Settings};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Connections as the settings secure them. `url`, which the setting `field` gave, must be among what they can
@@ -32,25 +31,14 @@ pub fn hosts(settings: &Settings, url: Option<(&str, &LeafUrl)>) -> Result<Arc<H
 /// # Errors
 /// A file that cannot be read, is empty, or has no token.
 pub fn credential(settings: &Settings) -> Result<Option<HeaderValue>, Failure> {
-    let path = settings.servers_token_file.as_deref();
-    path.map(read).transpose()
+    let token = settings.servers_token()?;
+    token.map(|token| bearer(&token)).transpose()
 }
 
-fn read(path: &Path) -> Result<HeaderValue, Failure> {
-    let unusable = |why: &dyn std::fmt::Display| {
-        Failure::config(format!(
-            "servers_token_file {} cannot be used: {why}",
-            path.display()
-        ))
-    };
-    // Once, at the start, and a line long.
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
-    let token = text.lines().next().unwrap_or_default().trim();
-    if token.is_empty() {
-        return Err(unusable(&"it is empty; its first line is the token"));
-    }
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| unusable(&"the token has characters that no header has"))?;
+fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        Failure::config("servers_token_file: the token has characters that no header has")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

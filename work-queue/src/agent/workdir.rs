@@ -6,6 +6,7 @@
 use super::StartError;
 use crate::machine::Lease;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -31,20 +32,17 @@ impl AgentDir {
         std::fs::create_dir_all(base).map_err(|error| bad(base, error))?;
         let base = base.canonicalize().map_err(|error| bad(base, error))?;
         sweep(&base).map_err(|error| bad(&base, error))?;
-        let name = format!(
-            "{PREFIX}{}-{:08x}",
-            std::process::id(),
-            rand::random::<u32>()
-        );
-        let path = base.join(name);
-        let make = || -> io::Result<File> {
-            std::fs::create_dir(&path)?;
-            let lock = File::create(path.join(LOCK))?;
-            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-            Ok(lock)
-        };
-        let lock = make().map_err(|error| bad(&path, error))?;
-        Ok(Self { path, _lock: lock })
+        loop {
+            let name = format!(
+                "{PREFIX}{}-{:08x}",
+                std::process::id(),
+                rand::random::<u32>()
+            );
+            let path = base.join(name);
+            if let Some(lock) = claim(&path).map_err(|error| bad(&path, error))? {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -55,6 +53,25 @@ impl AgentDir {
 impl Drop for AgentDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Makes the directory and locks it; nothing when the sweep of another agent, which starts in this
+/// moment, took it for a dead one's before it was locked.
+fn claim(path: &Path) -> io::Result<Option<File>> {
+    std::fs::create_dir(path)?;
+    let name = path.join(LOCK);
+    let lock = match File::create(&name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        made => made?,
+    };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        // A sweep holds the lock until everything is removed: who has it now sees what is left.
+        locked => {
+            locked?;
+            Ok(name.try_exists()?.then_some(lock))
+        }
     }
 }
 
@@ -183,5 +200,21 @@ mod tests {
         let path = second.path().to_owned();
         drop(second);
         assert!(!path.exists());
+    }
+    /// Agents that start in one moment sweep each other's directories while these are being made.
+    #[test]
+    fn agents_that_start_together_keep_their_directories() {
+        let base = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let dir = AgentDir::create(base.path()).unwrap();
+                        std::fs::create_dir(dir.path().join("job")).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// # Errors
 /// No or unusable server addresses, a token file that cannot be read.
 pub async fn sidecar(starting: Starting) -> Result<Service, Failure> {
-    let config = starting.settings.cluster().await?;
+    let config = starting.settings.cluster()?;
     let client = Client::new(&config).map_err(|error| Failure::config(error.detail))?;
     let asked = client.clone();
     let cluster = move || {

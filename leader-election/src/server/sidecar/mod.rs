@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 /// No or unusable server addresses, a token file that cannot be read, an application that is not there.
 pub async fn sidecar(starting: Starting) -> Result<Service, Failure> {
     let settings = &starting.settings;
-    let client = Client::new(&settings.cluster().await?);
+    let client = Client::new(&settings.cluster()?);
     let client = client.map_err(|error| Failure::config(error.detail))?;
     let candidate = candidate(&starting)?;
     let election = election(settings)?;

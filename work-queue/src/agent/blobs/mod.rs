@@ -59,7 +59,8 @@ impl Blobs {
             error,
         };
         std::fs::create_dir_all(&root).map_err(unusable)?;
-        let probe = root.join(format!(".quorate-probe-{}", std::process::id()));
+        // Workers share the directory, and in containers they share the process id 1 too.
+        let probe = root.join(format!(".quorate-probe-{:016x}", rand::random::<u64>()));
         std::fs::write(&probe, b"").map_err(unusable)?;
         std::fs::remove_file(&probe).map_err(unusable)?;
         let root = root.canonicalize().map_err(unusable)?;
@@ -304,6 +305,20 @@ mod tests {
             sha256: Arc::from(""),
             size: 0,
         }
+    }
+
+    /// Workers on several hosts, or in containers, try the same directory in the same moment.
+    #[test]
+    fn a_store_may_be_opened_by_many_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = format!("file://{}/blobs", dir.path().display());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..200).for_each(|_| drop(Blobs::open(&uri).unwrap())));
+            }
+        });
+        let left = std::fs::read_dir(dir.path().join("blobs")).unwrap();
+        assert_eq!(left.count(), 0);
     }
 
     #[tokio::test]
