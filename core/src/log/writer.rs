@@ -151,8 +151,16 @@ impl<D: Disk> Log<D> {
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.check_poisoned()?;
         while let Some(frame) = self.waiting.pop_front() {
-            if let Err(error) = self.write_frame(frame) {
-                return Err(self.failed(error));
+            match self.write_frame(frame) {
+                Ok(()) => {}
+                // There is room in what is still to be removed. What only a waiting write allows to remove must
+                // stay: the log on disk still begins with it.
+                Err(LogError::Full { .. })
+                    if self.frees && !self.waiting.iter().any(|frame| frame.frees) =>
+                {
+                    self.free().map_err(|error| self.failed(error))?;
+                }
+                Err(error) => return Err(self.failed(error)),
             }
         }
         if std::mem::take(&mut self.clears)

@@ -94,7 +94,18 @@ impl Tickets {
             .any(|one| one.held.installed.is_some())
     }
 
-    /// For how long the oldest write has been on its way.
+    /// The loop stood still for `gap`: no write can be said to have taken it.
+    pub(super) fn stalled(&mut self, gap: Duration) {
+        for since in self
+            .outstanding
+            .iter_mut()
+            .filter_map(|one| one.since.as_mut())
+        {
+            *since = *since + gap;
+        }
+    }
+
+    /// For how long the oldest write has been on its way, the loop running.
     pub(super) fn age(&self, now: Mono) -> Duration {
         let oldest = self.outstanding.iter().find_map(|one| one.since);
         oldest.map_or(Duration::ZERO, |since| now.since(since))

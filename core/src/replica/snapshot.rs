@@ -48,7 +48,8 @@ pub(super) struct Snapshots<M> {
     /// Bytes of the last one taken, zero before the first.
     last_bytes: u64,
     taking: Option<Taking>,
-    retry_at: Mono,
+    /// When the one that could not be written is tried again, however little was applied since.
+    retry_at: Option<Mono>,
     /// Restored from the leader's slices, to be installed when raft says so.
     incoming: Option<(SnapshotMeta, Replicated<M>)>,
 }
@@ -70,7 +71,7 @@ impl<M> Default for Snapshots<M> {
             applied_bytes: 0,
             last_bytes: 0,
             taking: None,
-            retry_at: Mono::default(),
+            retry_at: None,
             incoming: None,
         }
     }
@@ -80,7 +81,7 @@ impl<M> Snapshots<M> {
     /// The file could not be written.
     pub(super) fn failed(&mut self, now: Mono) {
         self.taking = None;
-        self.retry_at = now + RETRY_AFTER;
+        self.retry_at = Some(now + RETRY_AFTER);
     }
 }
 
@@ -88,8 +89,11 @@ impl<M: Machine> Replica<M> {
     /// Begins a snapshot when enough was applied since the last, and continues the one under way.
     pub(super) fn snapshot_work(&mut self, now: Now) {
         if self.snapshots.taking.is_none() {
-            let enough = self.snapshots.applied_bytes >= self.snapshot_after();
-            if !enough || now.mono < self.snapshots.retry_at || self.tickets.installing() {
+            let due = match self.snapshots.retry_at {
+                Some(at) => now.mono >= at,
+                None => self.snapshots.applied_bytes >= self.snapshot_after(),
+            };
+            if !due || self.tickets.installing() {
                 return;
             }
             self.begin_snapshot(now);
@@ -147,6 +151,7 @@ impl<M: Machine> Replica<M> {
         };
         let head = self.state.snapshot_begin();
         self.snapshots.applied_bytes = 0;
+        self.snapshots.retry_at = None;
         self.snapshots.taking = Some(Taking {
             meta: meta.clone(),
             last_slice: now.mono,

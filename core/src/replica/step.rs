@@ -65,12 +65,12 @@ impl<M: Machine> Replica<M> {
             .last_call
             .map_or(std::time::Duration::ZERO, |last| now.mono.since(last));
         self.last_call = Some(now.mono.max(self.last_call.unwrap_or_default()));
-        if let Some(office) = self
-            .office
-            .as_mut()
-            .filter(|_| gap > self.config.stall_after)
-        {
-            office.duties.stalled(gap);
+        if gap > self.config.stall_after {
+            // What came meanwhile, the end of a write as well, is still to be heard.
+            self.tickets.stalled(gap);
+            if let Some(office) = &mut self.office {
+                office.duties.stalled(gap);
+            }
         }
         if self.tickets.is_empty() {
             self.disk_stuck = false;

@@ -37,6 +37,34 @@ fn a_full_disk_takes_nothing_half_and_goes_on_when_there_is_room() {
     assert_eq!(indexes(&open(&disk.crash(1)).1), [1, 2, 3]);
 }
 
+/// Proves that a full disk is given what the log itself does not need any more, and nothing that a write which
+/// waits for room would first have to make unneeded.
+#[test]
+fn a_full_disk_gets_room_from_what_is_no_longer_needed() {
+    let disk = formatted();
+    let (mut log, _) = open(&disk);
+    for index in 1..=30 {
+        log.write_and_sync(&[write(index, index, 1, 0)]).unwrap();
+    }
+    let before = log.stats().segments;
+    store_snapshot(&disk, &meta(29, 1));
+    full(&disk, 0);
+    let error = log.write_and_sync(&[rebase(&meta(29, 1), 29, false)]);
+    assert!(matches!(error, Err(LogError::Full { .. })), "{error:?}");
+    assert_eq!(log.stats().segments, before, "the base is not on disk yet");
+    assert_eq!(indexes(&open(&disk.crash(1)).1).len(), 30);
+    disk.set_faults(Faults::default());
+    log.sync().unwrap();
+    assert!(log.stats().segments > 5, "they go one a sync");
+    full(&disk, 0);
+    for index in 31..=34 {
+        log.write_and_sync(&[write(index, index, 1, 0)]).unwrap();
+    }
+    disk.set_faults(Faults::default());
+    drop(log);
+    assert_eq!(indexes(&open(&disk.crash(1)).1), [30, 31, 32, 33, 34]);
+}
+
 #[test]
 fn a_segment_that_finds_no_room_waits_while_writes_still_fit() {
     let mut waited = 0;

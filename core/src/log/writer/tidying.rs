@@ -10,15 +10,23 @@ impl<D: Disk> Log<D> {
     /// After a sync, with nothing waiting: removes something that is no longer needed, and begins a new segment
     /// if it is time. One file at a time: the next write waits for it, and many large files take long.
     pub(super) fn tidy(&mut self) -> Result<(), LogError> {
-        if self.frees && !self.remove_segment()? {
-            if let Some(meta) = &self.bounds.base().snapshot {
-                snapshot::remove_before(&self.disk, meta.index)?;
-            }
-            self.frees = false;
+        if self.frees {
+            self.free()?;
         }
         if self.current.len >= self.options.segment_bytes {
             self.roll()?;
             self.frees = true;
+        }
+        Ok(())
+    }
+
+    /// Removes a segment, or at last the snapshots, that nobody needs any more.
+    pub(super) fn free(&mut self) -> Result<(), LogError> {
+        if !self.remove_segment()? {
+            if let Some(meta) = &self.bounds.base().snapshot {
+                snapshot::remove_before(&self.disk, meta.index)?;
+            }
+            self.frees = false;
         }
         Ok(())
     }

@@ -123,6 +123,10 @@ enum Happening {
         node: usize,
         life: u64,
     },
+    NotStored {
+        node: usize,
+        life: u64,
+    },
     Wake(usize, u64),
 }
 
@@ -187,6 +191,8 @@ pub(super) struct Cluster {
     pub(super) trace: u64,
     tune: fn(&mut Config),
     pub(super) snapshots_sent: u64,
+    /// So many snapshots cannot be written.
+    pub(super) failing_snapshots: u32,
     /// How many inputs of a thousand wait for the next one's turn.
     pub(super) lazy_permille: u64,
     /// A node whose build is older than it is.
@@ -260,6 +266,7 @@ impl Cluster {
             trace: 0,
             tune,
             snapshots_sent: 0,
+            failing_snapshots: 0,
             lazy_permille: 0,
             old_build: None,
         };
@@ -386,7 +393,9 @@ impl Cluster {
             Happening::Tick(node, _) | Happening::Wake(node, _) => *node,
             Happening::Deliver { to, .. } | Happening::Snapshot { to, .. } => *to,
             Happening::Sent { from, .. } => *from,
-            Happening::Persisted { node, .. } | Happening::Stored { node, .. } => *node,
+            Happening::Persisted { node, .. }
+            | Happening::Stored { node, .. }
+            | Happening::NotStored { node, .. } => *node,
         };
         if self.nodes[node].paused_until > self.now {
             return self.schedule(self.nodes[node].paused_until, happening);
@@ -461,6 +470,11 @@ impl Cluster {
                         .files
                         .insert(meta.index, (meta.clone(), slices));
                     self.input(node, Input::SnapshotStored(meta));
+                }
+            }
+            Happening::NotStored { node, life } => {
+                if self.nodes[node].life == life {
+                    self.input(node, Input::SnapshotFailed);
                 }
             }
             Happening::Wake(node, at) => {
@@ -560,6 +574,11 @@ impl Cluster {
                     .as_mut()
                     .expect("slices follow a beginning");
                 open.1.push(slice);
+            }
+            Output::SnapshotEnd if self.failing_snapshots > 0 => {
+                self.failing_snapshots -= 1;
+                self.nodes[node].disk.open = None;
+                self.schedule(self.now + 3 * MS, Happening::NotStored { node, life });
             }
             Output::SnapshotEnd => {
                 self.schedule(self.now + 3 * MS, Happening::Stored { node, life });

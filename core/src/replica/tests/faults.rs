@@ -103,6 +103,22 @@ fn a_hand_over_loses_no_request_and_takes_no_election_timeout() {
     );
 }
 
+/// A process that stood still finds the end of a write waiting for it: its disk was well.
+#[test]
+fn a_leader_that_stood_still_with_a_write_under_way_goes_on_leading() {
+    let mut cluster = Cluster::new(1, 28);
+    cluster.elect();
+    cluster.execute(add());
+    let term = cluster.nodes[0].status.as_ref().unwrap().term;
+    // The tick after the pause comes before the end of the write.
+    cluster.nodes[0].disk_delay = 70_000_000;
+    let under_way = cluster.propose(0, add(), None);
+    cluster.pause(0, 5_000);
+    assert_eq!(cluster.wait(under_way).reply(), Reply::Value(2));
+    let after = cluster.nodes[0].status.as_ref().unwrap();
+    assert_eq!(after.term, term, "there was no other election");
+}
+
 #[test]
 fn a_leader_whose_disk_hangs_steps_down_and_another_takes_over() {
     let mut cluster = Cluster::new(3, 25);

@@ -178,6 +178,21 @@ fn a_snapshot_hurries_when_the_log_fills() {
     cluster.assert_healthy();
 }
 
+/// A disk that is too full for a snapshot has room again while nothing is asked of the node: it must not wait for
+/// operations, which it may refuse just because its log is full.
+#[test]
+fn a_snapshot_that_failed_is_taken_again_without_new_operations() {
+    let mut cluster = Cluster::tuned(1, 57, small);
+    cluster.failing_snapshots = 2;
+    fill(&mut cluster, 30);
+    cluster.run_until(Duration::from_secs(60), |cluster| {
+        cluster.nodes[0].disk.boot.snapshot.is_some()
+    });
+    assert_eq!(cluster.failing_snapshots, 0, "both failed before");
+    assert!(cluster.nodes[0].disk.boot.snapshot.is_some());
+    cluster.assert_healthy();
+}
+
 #[test]
 fn a_spoiled_snapshot_is_refused() {
     let mut cluster = Cluster::tuned(1, 54, small);
