@@ -128,6 +128,24 @@ impl Error {
         }
     }
 
+    /// What an operation ends with whose last attempt ended with this. `unknown` keeps what became of an attempt
+    /// that may have been executed: after one, an operation is not called certainly not done, nor refused because
+    /// the client stream that remembered it is over.
+    #[must_use]
+    pub fn after(self, unknown: &mut Option<Self>) -> Self {
+        let says_not_done =
+            self.code.kind() == Kind::Retryable || self.code == Code::SessionExpired;
+        match unknown {
+            Some(unknown) if says_not_done => unknown.clone(),
+            _ => {
+                if self.code.kind() == Kind::Unknown {
+                    *unknown = Some(self.clone());
+                }
+                self
+            }
+        }
+    }
+
     /// The same failure with a hint when to try again.
     #[must_use]
     pub fn retry_after_ms(mut self, ms: u64) -> Self {
@@ -157,5 +175,32 @@ impl Error {
 impl From<crate::types::NameError> for Error {
     fn from(error: crate::types::NameError) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After an attempt that may have been executed nothing is certainly not done; a refusal stands.
+    #[test]
+    fn what_may_have_been_done_stays_unknown() {
+        let of = |code| Error::new(code, "");
+        let mut unknown = None;
+        assert_eq!(of(Code::NoQuorum).after(&mut unknown).code, Code::NoQuorum);
+        assert_eq!(unknown, None);
+        let lost = Error::new(Code::OutcomeUnknown, "lost");
+        assert_eq!(lost.clone().after(&mut unknown), lost);
+        for code in [
+            Code::NoQuorum,
+            Code::OverQuota,
+            Code::StorageFull,
+            Code::SessionExpired,
+        ] {
+            assert_eq!(of(code).after(&mut unknown), lost, "{code}");
+        }
+        for code in [Code::InvalidArgument, Code::AlreadySettled] {
+            assert_eq!(of(code).after(&mut unknown).code, code);
+        }
     }
 }

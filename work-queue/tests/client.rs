@@ -342,3 +342,20 @@ async fn a_producer_works_over_any_service() {
     }
     assert_eq!(fake.lock().ready.len(), 2_000);
 }
+
+/// Proves that a job which may have been added is not called refused because the stream that knew it is over: who
+/// sends it again must know that it may be there twice.
+#[tokio::test]
+async fn a_job_that_may_have_been_added_is_not_called_refused() {
+    let fake = FakeQueue::new(10_000);
+    {
+        let mut state = fake.lock();
+        state.lose_enqueue_answers = 1;
+        state.forget_streams = true;
+    }
+    let producer = fake.queue().producer("q").unwrap();
+    let receipt = producer.send(&1).await.unwrap();
+    let error = receipt.await.unwrap_err();
+    assert_eq!(error.code, Code::OutcomeUnknown, "{error}");
+    assert_eq!(fake.lock().ready.len(), 1);
+}

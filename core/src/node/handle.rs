@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 /// Requests a node holds at one time, parked ones included: at a few hundred bytes each some tens of MiB.
 pub(super) const REQUESTS_MAX: usize = 65_536;
@@ -45,6 +46,16 @@ impl<M: Machine> Shared<M> {
         self.stopping.cancel();
         self.mailbox.close();
     }
+
+    /// Runs a task until the node stops, which waits for its end.
+    pub(super) fn spawn<F>(&self, task: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let task = self.stopping.clone().run_until_cancelled_owned(task);
+        self.tasks.spawn(task);
+    }
 }
 
 pub(super) struct Shared<M: Machine> {
@@ -57,6 +68,8 @@ pub(super) struct Shared<M: Machine> {
     pub(super) request_last: AtomicU64,
     pub(super) stopping: tokio_util::sync::CancellationToken,
     pub(super) threads: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// What holds the data directory or the peer port, and ends with `stopping`.
+    pub(super) tasks: TaskTracker,
 }
 
 impl<M: Machine> Clone for Node<M> {
@@ -97,6 +110,7 @@ impl<M: Machine> Node<M> {
         let deadline = wait_ends + timeout;
         let repeatable = matches!(&origin, Origin::Client { key: Some(_), .. });
         let op = Op { origin, command };
+        let mut unknown = None;
         loop {
             let wait = wait_ends.saturating_duration_since(Instant::now());
             let result = match self.leader() {
@@ -113,15 +127,17 @@ impl<M: Machine> Node<M> {
                 }
                 None => Err(self.no_leader()),
             };
-            match result {
-                Err(error)
-                    if error.code == Code::NoQuorum
-                        || (repeatable && error.code == Code::OutcomeUnknown) =>
-                {
-                    self.again(deadline, error).await?;
-                }
-                other => return other,
+            let error = match result {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let again =
+                error.code == Code::NoQuorum || (repeatable && error.code == Code::OutcomeUnknown);
+            let error = error.after(&mut unknown);
+            if !again {
+                return Err(error);
             }
+            self.again(deadline, error).await?;
         }
     }
 

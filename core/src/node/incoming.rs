@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_rustls::TlsStream;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::transport::server::Connected;
 
@@ -75,10 +76,11 @@ enum Stream {
 pub(super) fn connections(
     listener: TcpListener,
     tls: Option<Arc<PeerTls>>,
-) -> impl futures::Stream<Item = io::Result<Connection>> {
+    tasks: &TaskTracker,
+) -> impl futures::Stream<Item = io::Result<Connection>> + use<> {
     // One waits to be taken; the rest waits for a place.
     let (accepted, connections) = mpsc::channel(1);
-    tokio::spawn(accept(listener, tls, accepted));
+    tasks.spawn(accept(listener, tls, accepted));
     tokio_stream::wrappers::ReceiverStream::new(connections)
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Items that wait for the driver: all requests, and as many messages of peers.
 const MAILBOX_MAX: usize = 2 * REQUESTS_MAX;
@@ -39,6 +40,9 @@ const LAST_ANSWERS_MAX: Duration = Duration::from_secs(1);
 
 /// How long a graceful stop tries to hand leadership over.
 const HANDOVER_MAX: Duration = Duration::from_millis(500);
+
+/// How long a stop waits for the tasks of the network. They end at once unless the machine is out of breath.
+const TASKS_MAX: Duration = Duration::from_secs(2);
 
 impl<M: Machine> Node<M> {
     /// Starts a node on the current tokio runtime. Returns once its data directory is verified and its
@@ -78,6 +82,14 @@ impl<M: Machine> Node<M> {
             }
         })
         .await;
+        // The directory and the peer port are free for the next start.
+        shared.tasks.close();
+        if tokio::time::timeout(TASKS_MAX, shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections of peers are still open");
+        }
         shared.status.send_modify(|status| {
             status.state = NodeState::Stopped;
             status.ready = false;
@@ -173,16 +185,12 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         request_last: AtomicU64::new(0),
         stopping: CancellationToken::new(),
         threads: std::sync::Mutex::default(),
+        tasks: TaskTracker::new(),
     });
     // Stops what was started when starting fails.
     let owner = Arc::new(Owner(Arc::clone(&shared)));
     for line in lines {
-        tokio::spawn(
-            shared
-                .stopping
-                .clone()
-                .run_until_cancelled_owned(line.run()),
-        );
+        shared.spawn(line.run());
     }
     let handle = Node {
         shared: Arc::clone(&shared),
@@ -220,16 +228,9 @@ async fn start_on<M: Machine, D: Disk>(config: Config, disk: D) -> Result<Node<M
         run(&handle, opened, &standing).await?;
     } else {
         let forming = handle.clone();
-        tokio::spawn(async move {
-            let stopping = forming.shared.stopping.clone();
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => {}
-                result = form_and_run(&forming, opened, standing) => {
-                    if let Err(reason) = result {
-                        fail(&forming.shared, &reason);
-                    }
-                }
+        shared.spawn(async move {
+            if let Err(reason) = form_and_run(&forming, opened, standing).await {
+                fail(&forming.shared, &reason);
             }
         });
     }
@@ -450,7 +451,6 @@ fn spawn_senders<M: Machine>(
     snapshots: SharedSnapshots,
 ) {
     let (queues, orders) = ends;
-    let stopping = &node.shared.stopping;
     for (peer, queue) in queues {
         let Some(address) = ways.others.get(&peer).cloned() else {
             continue;
@@ -467,7 +467,7 @@ fn spawn_senders<M: Machine>(
                 let _ = mailbox.offer(Letter::Input(Input::Unreachable(peer)));
             },
         );
-        tokio::spawn(stopping.clone().run_until_cancelled_owned(sender));
+        node.shared.spawn(sender);
     }
     let mailbox = Arc::clone(&node.shared.mailbox);
     let sender = peers::send_snapshots(
@@ -480,7 +480,7 @@ fn spawn_senders<M: Machine>(
             mailbox.push(Letter::Input(Input::SnapshotSent { to, ok }));
         },
     );
-    tokio::spawn(stopping.clone().run_until_cancelled_owned(sender));
+    node.shared.spawn(sender);
 }
 
 fn serve_peers<M: Machine>(
@@ -501,10 +501,10 @@ fn serve_peers<M: Machine>(
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .serve_with_incoming_shutdown(
             service,
-            incoming::connections(listener, tls),
+            incoming::connections(listener, tls, &node.shared.tasks),
             stopping.cancelled_owned(),
         );
-    tokio::spawn(async move {
+    node.shared.tasks.spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the peer listener ended");
         }

@@ -8,6 +8,7 @@ use quorate_core::error::{Code, Error};
 use quorate_proto::queue as pb;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Streaming};
 
@@ -23,6 +24,9 @@ pub(crate) struct EnqueueStream {
     client: Client,
     open: Option<Open>,
     under_way: usize,
+    /// The last answer, or the first request since nothing was under way. Kept here, because whoever waits for
+    /// an answer starts to wait anew with every request.
+    heard_at: Instant,
 }
 
 struct Open {
@@ -37,6 +41,7 @@ impl EnqueueStream {
             client,
             open: None,
             under_way: 0,
+            heard_at: Instant::now(),
         }
     }
 
@@ -96,6 +101,9 @@ impl Carrier for EnqueueStream {
             None => false,
         };
         if sent {
+            if self.under_way == 0 {
+                self.heard_at = Instant::now();
+            }
             self.under_way += 1;
             return Ok(());
         }
@@ -106,6 +114,7 @@ impl Carrier for EnqueueStream {
 
     async fn heard(&mut self) -> Heard {
         let under_way = self.under_way;
+        let silent_at = self.heard_at + SILENCE_MAX;
         let Some(open) = &mut self.open else {
             return std::future::pending().await;
         };
@@ -113,12 +122,13 @@ impl Carrier for EnqueueStream {
             answer = open.down.message() => match answer {
                 Ok(Some(answer)) => {
                     self.under_way = under_way.saturating_sub(answer.acks.len());
+                    self.heard_at = Instant::now();
                     return Heard::Acks(answer.acks.into_iter().map(reply::ack_from).collect());
                 }
                 Ok(None) => Error::new(Code::OutcomeUnknown, "the server ended the stream"),
                 Err(status) => quorate_core::client::failure(&status),
             },
-            () = tokio::time::sleep(SILENCE_MAX), if under_way > 0 => {
+            () = tokio::time::sleep_until(silent_at), if under_way > 0 => {
                 Error::new(Code::OutcomeUnknown, "the server has not answered for long")
             }
         };

@@ -131,7 +131,7 @@ struct Request {
     /// It is with the carrier.
     sent: bool,
     /// An earlier try ended without saying whether it was done.
-    unknown: bool,
+    unknown: Option<Error>,
 }
 
 struct Flow {
@@ -180,7 +180,7 @@ impl Flow {
             give_up: Instant::now() + TRY_MAX,
             stream: None,
             sent: false,
-            unknown: false,
+            unknown: None,
         };
         let mut bytes = 0;
         let mut next = Some(first);
@@ -217,7 +217,7 @@ impl Flow {
             if request.sent {
                 continue;
             }
-            if request.unknown && request.stream != Some(stream) {
+            if request.unknown.is_some() && request.stream != Some(stream) {
                 // Under another stream it would be executed again.
                 lost.push(*number);
                 continue;
@@ -287,7 +287,7 @@ impl Flow {
             Err(error) => error,
         };
         request.sent = false;
-        if error.code == Code::SessionExpired && !request.unknown {
+        if error.code == Code::SessionExpired && request.unknown.is_none() {
             // The client stream is over, and this try was not executed: on under another.
             if self.stream == request.stream {
                 self.stream = None;
@@ -295,12 +295,12 @@ impl Flow {
             return;
         }
         let kind = error.code.kind();
-        request.unknown |= kind == Kind::Unknown;
+        let told = error.clone().after(&mut request.unknown);
         let safe = kind == Kind::Retryable || (kind == Kind::Unknown && self.stream != Some(0));
         if safe && Instant::now() < request.give_up {
             self.later(&error);
         } else {
-            self.fail(number, &error);
+            self.fail(number, &told);
         }
     }
 
@@ -310,7 +310,10 @@ impl Flow {
         for (number, request) in &mut self.requests {
             if request.sent {
                 request.sent = false;
-                request.unknown = true;
+                request.unknown = Some(Error {
+                    code: Code::OutcomeUnknown,
+                    ..error.clone()
+                });
                 if !numbered {
                     lost.push(*number);
                 }
@@ -335,25 +338,23 @@ impl Flow {
     fn give_up(&mut self) {
         let now = Instant::now();
         let late = |request: &Request| !request.sent && now >= request.give_up;
-        let late: Vec<(u64, bool)> = self
+        let late: Vec<u64> = self
             .requests
             .iter()
             .filter(|(_, request)| late(request))
-            .map(|(number, request)| (*number, request.unknown))
+            .map(|(number, _)| *number)
             .collect();
-        for (number, unknown) in late {
-            let code = if unknown {
-                Code::OutcomeUnknown
-            } else {
-                Code::NoQuorum
-            };
+        for number in late {
             let text = format!("the queue did not take the job within {TRY_MAX:?}");
-            self.fail(number, &Error::new(code, text));
+            self.fail(number, &Error::new(Code::NoQuorum, text));
         }
     }
 
     fn fail(&mut self, number: u64, error: &Error) {
-        self.finish(number, std::iter::repeat_with(|| Err(error.clone())));
+        if let Some(request) = self.requests.get_mut(&number) {
+            let error = error.clone().after(&mut request.unknown);
+            self.finish(number, std::iter::repeat_with(|| Err(error.clone())));
+        }
     }
 
     fn finish(&mut self, number: u64, answers: impl Iterator<Item = Result<Enqueued, Error>>) {

@@ -67,6 +67,8 @@ pub struct State {
     pub lose_enqueue_answers: u32,
     /// The next so many enqueues hang before they answer, though they are done.
     pub hang_enqueues: u32,
+    /// With the answer that is lost all streams are forgotten.
+    pub forget_streams: bool,
     pub streams: BTreeSet<u64>,
     pub streams_opened: u64,
     /// What was done under which number of which stream.
@@ -158,6 +160,9 @@ impl FakeQueue {
         }
         if state.lose_enqueue_answers > 0 {
             state.lose_enqueue_answers -= 1;
+            if state.forget_streams {
+                state.streams.clear();
+            }
             return Err(Error::new(Code::OutcomeUnknown, "the answer was lost"));
         }
         let hang = state.hang_enqueues > 0;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 /// Messages that wait for one peer. Raft itself has at most 16 appends of 256 KiB in flight.
@@ -200,14 +201,21 @@ pub(in crate::node) async fn send_snapshots(
     source: SharedSnapshots,
     sent: impl Fn(NodeId, bool) + Clone + Send + 'static,
 ) {
-    while let Some(order) = orders.recv().await {
+    // Dropped with this task: a transfer that outlived the node would hold its data directory.
+    let mut transfers = JoinSet::new();
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            Some(_) = transfers.join_next() => continue,
+        };
+        let Some(order) = order else { return };
         let Some(address) = addresses.get(&order.to).cloned() else {
             sent(order.to, false);
             continue;
         };
         let (standing, source, sent) = (standing.clone(), Arc::clone(&source), sent.clone());
         let links = links.clone();
-        tokio::spawn(async move {
+        transfers.spawn(async move {
             let to = order.to;
             let result = send_snapshot(&address, &links, order, &standing, source).await;
             match &result {

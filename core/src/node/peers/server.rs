@@ -36,6 +36,64 @@ impl<M: Machine> PeerServer<M> {
         }
     }
 
+    /// A snapshot: its header, its slices, their number.
+    async fn receive(
+        &self,
+        request: GrpcRequest<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<SnapshotClosed>, Status> {
+        let certified = certified(&request);
+        let mut chunks = request.into_inner();
+        let head = chunks
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the snapshot is empty"))?;
+        certified.check(head.from.as_ref())?;
+        let from = self.standing.borrow().admit(head.from.as_ref(), None)?;
+        let message = head
+            .message
+            .ok_or_else(|| Status::invalid_argument("the snapshot has no header"))?;
+        let mut slices = Vec::new();
+        loop {
+            let chunk = chunks
+                .message()
+                .await?
+                .ok_or_else(|| Status::data_loss("the snapshot broke off"))?;
+            if chunk.slices_total > 0 || chunk.slice.is_empty() {
+                if chunk.slices_total != slices.len() as u64 {
+                    return Err(Status::data_loss("the snapshot is incomplete"));
+                }
+                break;
+            }
+            if crc32fast::hash(&chunk.slice) != chunk.crc32 {
+                return Err(Status::data_loss("a slice of the snapshot is damaged"));
+            }
+            slices.push(chunk.slice.to_vec());
+        }
+        let header = message
+            .snapshot
+            .clone()
+            .ok_or_else(|| Status::invalid_argument("the snapshot has no header"))?;
+        let meta = crate::replica::snapshot_meta(&header)
+            .ok_or_else(|| Status::invalid_argument("the snapshot's header is malformed"))?;
+        let sink = Arc::clone(&self.sink);
+        let slices =
+            tokio::task::spawn_blocking(move || sink.store(&meta, &slices).map(|()| slices))
+                .await
+                .map_err(|error| Status::internal(error.to_string()))?
+                .map_err(|error| {
+                    Status::resource_exhausted(format!("the snapshot cannot be stored: {error}"))
+                })?;
+        self.node
+            .shared
+            .mailbox
+            .push(Letter::Input(Input::SnapshotReceived {
+                from,
+                message,
+                slices,
+            }));
+        Ok(Response::new(SnapshotClosed {}))
+    }
+
     fn deliver(&self, input: Input<M>) {
         // A full mailbox loses the message, as the network may.
         let _ = self.node.shared.mailbox.offer(Letter::Input(input));
@@ -119,57 +177,9 @@ impl<M: Machine> peer_server::Peer for PeerServer<M> {
         &self,
         request: GrpcRequest<Streaming<SnapshotChunk>>,
     ) -> Result<Response<SnapshotClosed>, Status> {
-        let certified = certified(&request);
-        let mut chunks = request.into_inner();
-        let head = chunks
-            .message()
-            .await?
-            .ok_or_else(|| Status::invalid_argument("the snapshot is empty"))?;
-        certified.check(head.from.as_ref())?;
-        let from = self.standing.borrow().admit(head.from.as_ref(), None)?;
-        let message = head
-            .message
-            .ok_or_else(|| Status::invalid_argument("the snapshot has no header"))?;
-        let mut slices = Vec::new();
-        loop {
-            let chunk = chunks
-                .message()
-                .await?
-                .ok_or_else(|| Status::data_loss("the snapshot broke off"))?;
-            if chunk.slices_total > 0 || chunk.slice.is_empty() {
-                if chunk.slices_total != slices.len() as u64 {
-                    return Err(Status::data_loss("the snapshot is incomplete"));
-                }
-                break;
-            }
-            if crc32fast::hash(&chunk.slice) != chunk.crc32 {
-                return Err(Status::data_loss("a slice of the snapshot is damaged"));
-            }
-            slices.push(chunk.slice.to_vec());
-        }
-        let header = message
-            .snapshot
-            .clone()
-            .ok_or_else(|| Status::invalid_argument("the snapshot has no header"))?;
-        let meta = crate::replica::snapshot_meta(&header)
-            .ok_or_else(|| Status::invalid_argument("the snapshot's header is malformed"))?;
-        let sink = Arc::clone(&self.sink);
-        let slices =
-            tokio::task::spawn_blocking(move || sink.store(&meta, &slices).map(|()| slices))
-                .await
-                .map_err(|error| Status::internal(error.to_string()))?
-                .map_err(|error| {
-                    Status::resource_exhausted(format!("the snapshot cannot be stored: {error}"))
-                })?;
-        self.node
-            .shared
-            .mailbox
-            .push(Letter::Input(Input::SnapshotReceived {
-                from,
-                message,
-                slices,
-            }));
-        Ok(Response::new(SnapshotClosed {}))
+        let stopping = &self.node.shared.stopping;
+        let received = stopping.run_until_cancelled(self.receive(request)).await;
+        received.unwrap_or_else(|| Err(Status::unavailable("this node is stopping")))
     }
 
     type ForwardStream = Answering;
