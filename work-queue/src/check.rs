@@ -248,6 +248,24 @@ fn lease_request(request: &LeaseRequest) -> Result<(), Error> {
     request.lease_ms.map_or(Ok(()), lease_ms)
 }
 
+/// Takes those settlements out that cannot be recorded as they are, each with its place and why: they spoil no
+/// other of the same request.
+pub(crate) fn sift(settle: &mut Vec<Settle>) -> Vec<(usize, Error)> {
+    let mut refused = Vec::new();
+    let mut places = 0..;
+    settle.retain_mut(|one| {
+        let place = places.next().unwrap_or(usize::MAX);
+        match settlement(&mut one.settlement) {
+            Ok(()) => true,
+            Err(error) => {
+                refused.push((place, error));
+                false
+            }
+        }
+    });
+    refused
+}
+
 fn settlements(settle: &mut [Settle]) -> Result<(), Error> {
     at_most("settle", settle.len(), limits::LEASES_PER_REQUEST_MAX)?;
     for (i, one) in settle.iter_mut().enumerate() {

@@ -489,6 +489,24 @@ async fn grpc_keys() {
     let status = grpc.enqueue(request(&key, b"2")).await.unwrap_err();
     assert_eq!(Error::from_status(&status).code, Code::IdempotencyMismatch);
 
+    // A sidecar waits in parts: with less time left it is the same request.
+    let lease = |wait_ms| {
+        let mut request = tonic::Request::new(pb::LeaseRequest {
+            queue: "q".into(),
+            worker: "w".into(),
+            max: 1,
+            wait_ms,
+            ..Default::default()
+        });
+        let key = "lease".parse().unwrap();
+        request.metadata_mut().insert("idempotency-key", key);
+        request
+    };
+    let granted = grpc.lease(lease(2_000)).await.unwrap().into_inner();
+    assert_eq!(granted.leases.len(), 1);
+    let again = grpc.lease(lease(500)).await.unwrap().into_inner();
+    assert_eq!(granted.leases[0].lease, again.leases[0].lease);
+
     let stream = grpc
         .open_stream(pb::OpenStreamRequest {})
         .await
@@ -541,8 +559,116 @@ async fn grpc_keys() {
     }
     assert_eq!(
         container.http().get("/v1/queues/q").await.ok()["counts"]["ready"],
-        3
+        2
     );
+}
+
+/// A lease of a job of its own.
+async fn take(http: &Http) -> (String, String) {
+    http.post("/v1/queues/q/jobs", &json!({"payload": 1}))
+        .await
+        .ok();
+    let leased = http
+        .post("/v1/queues/q/leases", &json!({"worker": "w"}))
+        .await
+        .ok();
+    let lease = &leased["leases"][0];
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (text(&lease["lease_id"]), text(&lease["job_id"]))
+}
+
+/// Proves that a lease which cannot be kept is told why, by whatever call, and is promised no time.
+#[tokio::test]
+async fn a_lease_is_told_how_it_stands() {
+    let container = Container::start(false).await;
+    let http = container.http();
+    let empty = http
+        .post("/v1/queues/q/leases", &json!({"worker": "w", "wait_ms": 1}))
+        .await
+        .ok();
+    assert_eq!(
+        (&empty["session"], &empty["leases"]),
+        (&json!(null), &json!([]))
+    );
+
+    let progress = async |lease: &str, body: &Value| {
+        let path = format!("/v1/leases/{lease}/progress");
+        let answer = http.post(&path, body).await;
+        (answer.status, answer.json()["code"].clone())
+    };
+    let (settled, _) = take(&http).await;
+    let report = json!({"done": 1});
+    assert_eq!(progress(&settled, &report).await.0, 200);
+    let other = json!({"done": 1, "session": "s10000000000000999"});
+    assert_eq!(progress(&settled, &other).await, (403, json!("forbidden")));
+    http.post(&format!("/v1/leases/{settled}/complete"), &json!({}))
+        .await
+        .ok();
+    assert_eq!(
+        progress(&settled, &report).await,
+        (409, json!("already_settled"))
+    );
+    assert_eq!(
+        progress("l10000000000000999", &report).await,
+        (404, json!("not_found"))
+    );
+
+    let (cancelled, job) = take(&http).await;
+    http.post(&format!("/v1/jobs/{job}/cancel"), &json!({}))
+        .await
+        .ok();
+    let kept = http
+        .post(
+            &format!("/v1/leases/{cancelled}/extend"),
+            &json!({"lease_ms": 60_000}),
+        )
+        .await
+        .ok();
+    assert_eq!(kept, json!({"cancel_requested": true}));
+}
+
+/// Proves that one settlement that cannot be recorded spoils no other of its request.
+#[tokio::test]
+async fn settlements_are_answered_one_by_one() {
+    let container = Container::start(false).await;
+    let http = container.http();
+    let (good, _) = take(&http).await;
+    let (large, _) = take(&http).await;
+    let (late, _) = take(&http).await;
+    let body = json!({
+        "complete": [
+            {"lease_id": large, "result": "x".repeat(70_000)},
+            {"lease_id": good},
+            {"lease_id": "bogus"},
+        ],
+        "fail": [{"lease_id": late, "delay_ms": 1_000_000_000_000_u64}],
+    });
+    let items = http.post("/v1/leases/settle", &body).await.ok()["items"].take();
+    let told: Vec<(&str, bool, Value)> = items
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let lease = item["lease_id"].as_str().unwrap();
+            (
+                lease,
+                item["settled"] == true,
+                item["error"]["code"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&*large, false, json!("too_large")),
+            (&*good, true, json!(null)),
+            ("bogus", false, json!("invalid_argument")),
+            (&*late, false, json!("invalid_argument")),
+        ]
+    );
+    let alone = json!({"release": [{"lease_id": "bogus"}]});
+    let alone = http.post("/v1/leases/settle", &alone).await.ok();
+    assert_eq!(alone["items"][0]["settled"], false);
 }
 
 /// Proves that a stop answers long-polls at once and loses nothing.

@@ -112,12 +112,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
     axum::extract::Query::try_from_uri(uri)
         .map(|axum::extract::Query(value)| value)
-        .map_err(|rejection| Error::invalid(rejection.body_text()))
+        .map_err(|rejection| {
+            let text = rejection.body_text();
+            let why = text
+                .rsplit_once("query string: ")
+                .map_or(&*text, |(_, why)| why);
+            Error::invalid(format!(
+                "the query string: {why}; /openapi.json says what each parameter takes"
+            ))
+        })
 }
 
 /// Reads JSON; a refusal names the field. The path costs allocations, so it is looked for only after
 /// a failure.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    // Structures would read an array as their fields in order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("the body is an array: send a JSON object"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         if bytes.is_empty() {
             return Error::invalid("the body is empty: send a JSON object");

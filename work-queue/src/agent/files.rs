@@ -82,10 +82,9 @@ pub(crate) fn input_name(uri: &str, index: usize, taken: &mut BTreeSet<String>) 
         "" | "." | ".." => index.to_string(),
         _ => plain,
     };
-    if taken.contains(&name) {
+    while !taken.insert(name.clone()) {
         name = format!("{index}-{name}");
     }
-    taken.insert(name.clone());
     name
 }
 
@@ -345,6 +344,8 @@ mod tests {
         assert_eq!(name("file:///c/..", 3), "3");
         assert_eq!(name(".", 4), "4");
         assert_eq!(name("a\u{0}b", 5), "ab");
+        assert_eq!(name("file:///d/7-ab", 6), "7-ab");
+        assert_eq!(name("file:///e/ab", 7), "7-7-ab");
     }
 
     #[tokio::test]

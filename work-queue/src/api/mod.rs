@@ -73,8 +73,27 @@ impl Api {
     }
 
     async fn execute(&self, caller: &Caller, mut command: Command) -> Result<Reply, Error> {
-        check::command(&mut command)?;
-        self.service.execute(caller, command).await
+        let Command::Settle { settle, then } = &mut command else {
+            check::command(&mut command)?;
+            return self.service.execute(caller, command).await;
+        };
+        let refused = check::sift(settle);
+        let nothing_left = !refused.is_empty() && settle.is_empty() && then.is_none();
+        let mut reply = if nothing_left {
+            Reply::Settled {
+                outcomes: Vec::new(),
+                leased: None,
+            }
+        } else {
+            check::command(&mut command)?;
+            self.service.execute(caller, command).await?
+        };
+        if let Reply::Settled { outcomes, .. } = &mut reply {
+            for (place, error) in refused {
+                outcomes.insert(place.min(outcomes.len()), Err(error));
+            }
+        }
+        Ok(reply)
     }
 
     async fn query(&self, caller: &Caller, query: Query) -> Result<Answer, Error> {

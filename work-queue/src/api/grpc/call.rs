@@ -2,7 +2,6 @@
 
 use crate::api::caller;
 use crate::service::Caller;
-use prost::Message;
 use quorate_core::error::Error;
 use quorate_core::grpc_timeout;
 use quorate_core::key::{
@@ -23,10 +22,12 @@ pub(super) fn identify<T>(request: &Request<T>) -> Result<Caller, Error> {
     Ok(caller)
 }
 
-/// The same with the key that makes a retry safe. `method` scopes an `idempotency-key`.
-pub(super) fn identify_operation<T: Message>(
+/// The same with the key that makes a retry safe. `method` scopes an `idempotency-key`; `hashed` gives the bytes by
+/// which a request is known to be the same again.
+pub(super) fn identify_operation<T>(
     request: &Request<T>,
     method: &str,
+    hashed: impl FnOnce(&T) -> Vec<u8>,
 ) -> Result<Caller, Error> {
     let mut caller = identify(request)?;
     let metadata = request.metadata();
@@ -41,7 +42,7 @@ pub(super) fn identify_operation<T: Message>(
             )));
         }
         (Some(key), None) => {
-            let body = request.get_ref().encode_to_vec();
+            let body = hashed(request.get_ref());
             Some(idempotency_key(&caller.principal, method, key, &body)?)
         }
         (None, Some(stream)) => Some(numbered(metadata, stream)?),

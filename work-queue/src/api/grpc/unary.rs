@@ -28,7 +28,7 @@ impl Queues {
         R: Message,
         Command: TryFrom<R, Error = Error>,
     {
-        let caller = identify_operation(&request, method)?;
+        let caller = identify_operation(&request, method, Message::encode_to_vec)?;
         let command = Command::try_from(request.into_inner())?;
         let reply = self.0.execute(&caller, command).await?;
         Ok(Response::new(answer(reply)?))
@@ -42,10 +42,14 @@ impl Queues {
         answer: fn(Reply) -> Result<T, Error>,
     ) -> Answered<T>
     where
-        R: Message,
+        R: Message + Clone + Patient,
         Waiting: TryFrom<R, Error = Error>,
     {
-        let caller = identify_operation(&request, method)?;
+        let caller = identify_operation(&request, method, |request| {
+            let mut hashed = request.clone();
+            hashed.forget_wait();
+            hashed.encode_to_vec()
+        })?;
         let Waiting { command, wait_ms } = Waiting::try_from(request.into_inner())?;
         let reply = self.0.execute_waiting(&caller, command, wait_ms).await?;
         Ok(Response::new(answer(reply)?))
@@ -76,6 +80,26 @@ impl Queues {
         let renewal = read(request.into_inner())?;
         let renewed = self.0.renew(&caller, renewal).await?;
         Ok(Response::new(convert::renewed_into(renewed)))
+    }
+}
+
+/// A request that may wait for work. Repeated, it may wait for less time, as a sidecar does that waits in parts, and
+/// is still the same one.
+trait Patient {
+    fn forget_wait(&mut self);
+}
+
+impl Patient for pb::LeaseRequest {
+    fn forget_wait(&mut self) {
+        self.wait_ms = 0;
+    }
+}
+
+impl Patient for pb::SettleRequest {
+    fn forget_wait(&mut self) {
+        if let Some(then) = &mut self.then {
+            then.forget_wait();
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Settlements as REST writes them: alone, in a list, and within a request for work.
 
 use super::values::{AnyJson, Base64, BlobDto, blobs_in, given, raw};
+use crate::convert::reply::misfit;
 use crate::convert::within;
-use crate::machine::{LeaseId, SessionId, Settle, Settled, Settlement};
+use crate::machine::{LeaseId, SessionId, Settle, Settled, Settlement, limits};
 use quorate_core::error::Error;
 use quorate_core::runtime::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -138,21 +139,59 @@ impl SettleMany {
         }
     }
 
-    /// In the order in which they are answered: complete, fail, release.
-    pub(super) fn into_settle(self) -> Result<Vec<Settle>, Error> {
-        fn list<T>(
-            field: &'static str,
-            items: Vec<T>,
-            read: fn(T) -> Result<Settle, Error>,
-        ) -> impl Iterator<Item = Result<Settle, Error>> {
-            let items = items.into_iter().enumerate();
-            items.map(move |(i, item)| {
-                read(item).map_err(|e| within(format_args!("{field}[{i}]"), e))
-            })
+    /// What is to be settled, and the list to answer it with, in the order complete, fail, release. A lease id that
+    /// is none is answered for itself, as everything else that is wrong with one item.
+    pub(super) fn into_settle(self) -> Result<(Vec<Settle>, Answers), Error> {
+        let mut settle = Vec::new();
+        let mut answers = Vec::new();
+        let mut take = |lease: String, read: Result<Settle, Error>| {
+            let refused = read.map(|one| settle.push(one)).err();
+            answers.push((lease, refused));
+        };
+        for item in self.complete {
+            take(item.lease_id.clone(), item.into_settle());
         }
-        list("complete", self.complete, CompleteItem::into_settle)
-            .chain(list("fail", self.fail, FailItem::into_settle))
-            .chain(list("release", self.release, ReleaseItem::into_settle))
+        for item in self.fail {
+            take(item.lease_id.clone(), item.into_settle());
+        }
+        for item in self.release {
+            take(item.lease_id.clone(), item.into_settle());
+        }
+        if answers.len() > limits::LEASES_PER_REQUEST_MAX {
+            return Err(Error::invalid(format!(
+                "{} settlements in one request; send at most {}",
+                answers.len(),
+                limits::LEASES_PER_REQUEST_MAX
+            )));
+        }
+        Ok((settle, Answers(answers)))
+    }
+}
+
+/// The leases of a list of settlements, with why one of them was not even asked for.
+pub(super) struct Answers(Vec<(String, Option<Error>)>);
+
+impl Answers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// With what became of those that were asked for.
+    pub(super) fn with(self, outcomes: Vec<Settled>) -> Vec<SettledOut> {
+        let mut outcomes = outcomes.into_iter();
+        let answers = self.0.into_iter();
+        answers
+            .map(|(lease_id, refused)| {
+                let error = match refused {
+                    Some(error) => Some(error),
+                    None => outcomes.next().unwrap_or_else(|| Err(misfit())).err(),
+                };
+                SettledOut {
+                    lease_id,
+                    settled: error.is_none(),
+                    error: error.map(|error| Problem::from(&error)),
+                }
+            })
             .collect()
     }
 }
@@ -166,17 +205,4 @@ pub(super) struct SettledOut {
     settled: bool,
     /// Why not.
     error: Option<Problem>,
-}
-
-impl SettledOut {
-    pub(super) fn list(leases: Vec<LeaseId>, outcomes: Vec<Settled>) -> Vec<Self> {
-        let pairs = leases.into_iter().zip(outcomes);
-        pairs
-            .map(|(lease, outcome)| Self {
-                lease_id: lease.to_string(),
-                settled: outcome.is_ok(),
-                error: outcome.err().map(|error| Problem::from(&error)),
-            })
-            .collect()
-    }
 }

@@ -101,7 +101,7 @@ pub(super) struct EnqueuedJob {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LeasedIn {
-    pub(super) session: String,
+    pub(super) session: Option<String>,
     pub(super) leases: Vec<LeaseIn>,
     pub(super) settled: Option<Vec<SettledIn>>,
 }

@@ -25,6 +25,10 @@ use view::*;
 
 pub struct Rest(pub Http);
 
+fn session(text: Option<&str>) -> SessionId {
+    text.map_or(SessionId::NONE, |text| text.parse().unwrap())
+}
+
 impl Rest {
     async fn post(&self, path: &str, body: &Object, trace: Option<&str>) -> HttpAnswer {
         let text = serde_json::to_string(body).unwrap();
@@ -61,7 +65,7 @@ impl Rest {
             let leases = leased.leases.into_iter().map(LeaseIn::lease).collect();
             return Ok(Reply::Settled {
                 outcomes: outcomes(&settle, leased.settled.unwrap()),
-                leased: Some((leased.session.parse().unwrap(), leases)),
+                leased: Some((session(leased.session.as_deref()), leases)),
             });
         }
         if let [one] = settle.as_slice() {
@@ -98,7 +102,7 @@ impl Rest {
         let leased: LeasedIn = read(&self.post(&path, &body, None).await)?;
         assert!(leased.settled.is_none());
         Ok(Reply::Leased {
-            session: leased.session.parse().unwrap(),
+            session: session(leased.session.as_deref()),
             leases: leased.leases.into_iter().map(LeaseIn::lease).collect(),
         })
     }

@@ -47,8 +47,8 @@ pub(super) struct LeaseIn {
 /// Work, if there was any in time.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Leased {
-    /// For heartbeats and further requests.
-    session: String,
+    /// For heartbeats and further requests; null when none was opened because there was no work.
+    session: Option<String>,
     leases: Vec<LeaseOut>,
     /// What became of the settlements, in the order complete, fail, release.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,8 @@ struct LeaseOut {
     payload_base64: Option<Base64>,
     inputs: Vec<BlobDto>,
     /// The lease lives so long unless it is kept by heartbeats or extended, counted from before the
-    /// request was sent.
+    /// request was sent. 0 in the answer to a request that was repeated under its key: the lease may have ended,
+    /// a heartbeat says whether it did.
     deadline_ms: u64,
     labels: BTreeMap<String, String>,
     /// The last checkpoint of an earlier attempt, if it is JSON; null when there is none.
@@ -129,7 +130,7 @@ pub(super) fn leased(
     settled: Option<Vec<SettledOut>>,
 ) -> Json<Leased> {
     Json(Leased {
-        session: session.to_string(),
+        session: (session != SessionId::NONE).then(|| session.to_string()),
         leases: leases.into_iter().map(LeaseOut::from).collect(),
         settled,
     })

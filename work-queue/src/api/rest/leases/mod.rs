@@ -7,12 +7,14 @@ use super::settle::{Complete, Fail, Release, SettleMany, SettledOut, session_in}
 use super::values::{AnyJson, Base64, NotBuilt, given, raw};
 use crate::api::Api;
 use crate::convert::reply::misfit;
-use crate::machine::{Command, LeaseId, LeaseRequest, Progress, Renewal, Reply, SessionId, Settle};
+use crate::machine::{
+    Command, LeaseId, LeaseRequest, Progress, Renewal, Reply, SessionId, Settle, limits,
+};
 use crate::service::Caller;
 use axum::Json;
 use axum::extract::State;
 use handout::{LeaseIn, Leased, leased};
-use quorate_core::error::{Code, Error};
+use quorate_core::error::Error;
 use quorate_core::runtime::extract::{Json as Body, Path};
 use quorate_core::runtime::problem::Problem;
 use quorate_core::types::Name;
@@ -57,15 +59,15 @@ async fn lease(
         lease_ms: body.lease_ms,
         heartbeat: 0,
     };
-    let settle = SettleMany::new(body.complete, body.fail, body.release).into_settle()?;
-    if settle.is_empty() {
+    let many = SettleMany::new(body.complete, body.fail, body.release);
+    let (settle, answers) = many.into_settle()?;
+    if answers.is_empty() {
         let command = Command::Lease(request);
         return match api.execute_waiting(&caller, command, body.wait_ms).await? {
             Reply::Leased { session, leases } => Ok(leased(session, leases, None)),
             _ => Err(misfit()),
         };
     }
-    let ids = settle.iter().map(|settle| settle.lease).collect();
     let command = Command::Settle {
         settle,
         then: Some(request),
@@ -75,7 +77,7 @@ async fn lease(
             outcomes,
             leased: Some((session, leases)),
         } => {
-            let settled = SettledOut::list(ids, outcomes);
+            let settled = answers.with(outcomes);
             Ok(leased(session, leases, Some(settled)))
         }
         _ => Err(misfit()),
@@ -99,17 +101,16 @@ async fn settle(
     State(api): State<Api>,
     Operation { caller, body, .. }: Operation<SettleMany>,
 ) -> Result<Json<SettledMany>, Error> {
-    let settle = body.into_settle()?;
-    if settle.is_empty() {
+    let (settle, answers) = body.into_settle()?;
+    if answers.is_empty() {
         return Err(Error::invalid(
             "complete, fail, release: all empty; name at least one lease",
         ));
     }
-    let ids = settle.iter().map(|settle| settle.lease).collect();
     let command = Command::Settle { settle, then: None };
     match api.execute(&caller, command).await? {
         Reply::Settled { outcomes, .. } => Ok(Json(SettledMany {
-            items: SettledOut::list(ids, outcomes),
+            items: answers.with(outcomes),
         })),
         _ => Err(misfit()),
     }
@@ -222,7 +223,8 @@ async fn extend(
     match api.execute(&caller, command).await? {
         Reply::Kept { cancel_requested } => Ok(Json(Kept {
             cancel_requested,
-            deadline_ms: Some(body.lease_ms),
+            // The lease of a cancelled job gets no more time.
+            deadline_ms: (!cancel_requested).then_some(body.lease_ms),
         })),
         _ => Err(misfit()),
     }
@@ -283,10 +285,16 @@ async fn progress(
     } else if renewed.cancelled.contains(&lease) {
         Ok(Kept::answer(true))
     } else {
-        Err(Error::new(
-            Code::LeaseExpired,
-            "the lease has ended: stop the work, somebody else may have it",
-        ))
+        // Why not, is for the log to say: an extension changes nothing of a lease that has ended.
+        let command = Command::Extend {
+            lease,
+            session: (session != SessionId::NONE).then_some(session),
+            lease_ms: *limits::LEASE_MS.start(),
+        };
+        match api.execute(&caller, command).await? {
+            Reply::Kept { cancel_requested } => Ok(Kept::answer(cancel_requested)),
+            _ => Err(misfit()),
+        }
     }
 }
 
