@@ -276,6 +276,45 @@ async fn what_only_rest_has() {
     assert_eq!(first["session"], again["session"]);
     assert_eq!(first["fencing_token"], again["fencing_token"]);
     assert_eq!(again["self"], "leader");
+    // A token is given up in the name of the candidate that has it, and is void when its election is gone.
+    let resign = json!({"session": first["session"], "fencing_token": first["fencing_token"]});
+    let another = http
+        .post("/v1/elections/k/candidates/nobody/resign", &resign)
+        .await;
+    assert_eq!(
+        (another.status, another.json()["code"].clone()),
+        (409, json!("not_a_candidate"))
+    );
+    let session = first["session"].as_str().unwrap();
+    let closed = http
+        .send("DELETE", &format!("/v1/sessions/{session}"), &[], "".into())
+        .await;
+    assert_eq!(closed.status, 200, "{closed:?}");
+    assert_eq!(http.get("/v1/elections/k").await.status, 404);
+    let token = json!({"fencing_token": first["fencing_token"]});
+    let checked = http.post("/v1/elections/k/check", &token).await.ok();
+    assert_eq!(checked["current"], false);
+    let late = http
+        .post("/v1/elections/k/candidates/one/resign", &resign)
+        .await
+        .ok();
+    assert_eq!(late["ended"], false);
+    // A key covers what stands behind the question mark too.
+    let leave = |session: &str| format!("/v1/elections/s/candidates/two?session={session}");
+    let key = [("idempotency-key", "k2")];
+    let wrong = http
+        .send("DELETE", &leave("s10000000000000999"), &key, "".into())
+        .await;
+    assert_eq!(wrong.status, 409, "{wrong:?}");
+    let right = http
+        .send(
+            "DELETE",
+            &leave(two["session"].as_str().unwrap()),
+            &key,
+            "".into(),
+        )
+        .await;
+    assert_eq!(right.status, 422, "{right:?}");
     for (path, body, field) in [
         (
             "/v1/elections/r/candidates/x",
@@ -292,6 +331,7 @@ async fn what_only_rest_has() {
             json!({"session": "nonsense"}),
             "session",
         ),
+        ("/v1/elections/r/candidates/x", json!([2_000]), "object"),
     ] {
         let refused = http.put(path, &body).await;
         assert_eq!(refused.status, 400, "{refused:?}");

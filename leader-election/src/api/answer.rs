@@ -119,21 +119,6 @@ fn validity(terms: Terms, waited: Duration) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)) + terms.trust()
 }
 
-/// An election that does not exist, as `Observed::State` shows it.
-fn vacant(election: &Name, revision: u64) -> ElectionView {
-    ElectionView {
-        election: election.clone(),
-        changed: 0,
-        revision,
-        as_of: LogTime(quorate_core::clock::wall_ms()),
-        leader: None,
-        locked_until: None,
-        settings: crate::machine::Settings::default(),
-        configured: false,
-        candidates: Vec::new(),
-    }
-}
-
 impl Api {
     /// How an election stands for a candidate, without a renewal.
     pub(super) async fn look(
@@ -231,7 +216,9 @@ impl Api {
         let kept = renewed.live.iter().find(|kept| kept.session == session);
         let kept = *kept.ok_or_else(|| expired(session))?;
         let view = renewed.elections.into_iter().next();
-        let view = view.unwrap_or_else(|| vacant(election, kept.revision));
+        let view = view.unwrap_or_else(|| {
+            ElectionView::absent(election, kept.revision, LogTime(clock::wall_ms()))
+        });
         let own = |of: SessionId| of == session && of != NO_SESSION;
         if !view
             .candidates

@@ -21,12 +21,11 @@ impl ElectionMachine {
                 Ok(self.list(after.as_ref(), &prefix, page(max, limits::PAGE_MAX)))
             }
             Query::Check { election, token } => {
-                let (_, row) = self.known(&election)?;
+                // A token outlives its election: the answer to it is the same.
+                let row = self.elections.get(&election);
+                let leader = row.and_then(|row| row.leader.as_deref());
                 Ok(Answer::Current {
-                    current: row
-                        .leader
-                        .as_deref()
-                        .is_some_and(|leader| leader.token == token),
+                    current: leader.is_some_and(|leader| leader.token == token),
                     revision: self.header.revision,
                 })
             }

@@ -6,7 +6,7 @@ use quorate_core::error::{Code, Error};
 use quorate_core::types::{FencingToken, Name};
 
 impl ElectionMachine {
-    /// `Resign` and `Drained`. A token that is not current is a no-op.
+    /// `Resign` and `Drained`. A token that is not current is a no-op, also when the election is gone with it.
     pub(super) fn give_up(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -15,7 +15,9 @@ impl ElectionMachine {
         token: FencingToken,
         cause: EndCause,
     ) -> Result<Reply, Error> {
-        let (election, row) = self.known(election)?;
+        let Ok((election, row)) = self.known(election) else {
+            return Ok(self.ended(election, false));
+        };
         let current = row
             .leader
             .as_deref()

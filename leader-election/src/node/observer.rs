@@ -5,9 +5,10 @@ use super::hub::{Hub, odd};
 use crate::machine::{Answer, Change, ElectionMachine, ElectionView, History, Query, limits};
 use crate::service::{Observation, Observed};
 use futures::StreamExt as _;
+use quorate_core::clock;
 use quorate_core::error::{Code, Error};
 use quorate_core::node::Node;
-use quorate_core::types::Name;
+use quorate_core::types::{LogTime, Name};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,8 +120,9 @@ impl Observer {
                     }
                 }
                 Answer::History(History::Reset { state, revision }) => {
-                    let state =
-                        state.unwrap_or_else(|| ElectionView::absent(&self.election, revision));
+                    let state = state.unwrap_or_else(|| {
+                        ElectionView::absent(&self.election, revision, LogTime(clock::wall_ms()))
+                    });
                     self.cursor = Some(revision);
                     self.next.push_back(Observed::State(state));
                     return Ok(());

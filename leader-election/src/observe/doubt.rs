@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use quorate_core::clock;
 use quorate_core::error::Error;
-use quorate_core::types::{Mono, Name};
+use quorate_core::types::{LogTime, Mono, Name};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -167,7 +167,8 @@ impl Contact {
         }
         match self.ask(history(told), STATE_MAX).await? {
             Answer::History(History::Changes { changes, .. }) if changes.is_empty() => {
-                Some(ElectionView::absent(election, revision))
+                let now = LogTime(clock::wall_ms());
+                Some(ElectionView::absent(election, revision, now))
             }
             _ => None,
         }

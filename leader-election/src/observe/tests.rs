@@ -24,7 +24,7 @@ fn election() -> Name {
 fn state(changed: u64, revision: u64) -> ElectionView {
     ElectionView {
         changed,
-        ..ElectionView::absent(&election(), revision)
+        ..ElectionView::absent(&election(), revision, LogTime(0))
     }
 }
 
@@ -192,8 +192,11 @@ async fn an_election_that_is_gone_is_known_again_too() {
         .unwrap();
     let (observed, mut observation) = told.await.unwrap();
     assert_eq!(observed, Observed::Change(removed));
-    let absent = ElectionView::absent(&election(), 7);
-    assert_eq!(next(&mut observation).await, Observed::State(absent));
+    let Observed::State(shown) = next(&mut observation).await else {
+        panic!("not a state");
+    };
+    assert!(shown.as_of > LogTime(0), "as of now");
+    assert_eq!(shown, ElectionView::absent(&election(), 7, shown.as_of));
 }
 
 #[tokio::test]

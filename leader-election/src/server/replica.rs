@@ -12,7 +12,13 @@ use std::sync::Arc;
 /// # Errors
 /// Settings that contradict themselves, a data directory that was refused, a port in use.
 pub async fn replica(starting: Starting) -> Result<Service, Failure> {
-    let data_dir = starting.settings.require_data_dir()?;
+    let settings = &starting.settings;
+    if settings.election.is_some() || settings.compat_4040.0 {
+        return Err(Failure::config(
+            "election and compat_4040 are for a sidecar, which stands for one: take QUORATE_ELECTION (--election) and QUORATE_COMPAT_4040 (--compat-4040) away, or start `sidecar` beside the application",
+        ));
+    }
+    let data_dir = settings.require_data_dir()?;
     start(starting, "serve", Some(data_dir)).await
 }
 

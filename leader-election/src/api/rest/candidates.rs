@@ -8,7 +8,7 @@ use crate::convert::reply::misfit;
 use crate::machine::{Campaign, Command, Liveness, Reply};
 use axum::Json;
 use axum::extract::State;
-use quorate_core::error::Error;
+use quorate_core::error::{Code, Error};
 use quorate_core::runtime::extract::{Path, Query as Parameters};
 use quorate_core::runtime::problem::Problem;
 use quorate_core::types::FencingToken;
@@ -170,11 +170,27 @@ async fn resign(
     Path((election, id)): Path<(String, String)>,
     Operation { caller, body, .. }: Operation<ResignIn>,
 ) -> Result<Json<Ended>, Error> {
-    name("id", &id)?;
+    let (election, id) = (name("election", &election)?, name("id", &id)?);
+    let token = FencingToken(body.fencing_token);
+    // A token belongs to one candidate for ever: nothing changes between this look and the resignation.
+    let view = match api.view(&caller, election.clone()).await {
+        Err(error) if error.code == Code::NotFound => None,
+        view => Some(view?),
+    };
+    let holder = view.as_ref().and_then(|view| view.held_under(token));
+    if let Some(holder) = holder.filter(|holder| holder.candidate != id) {
+        return Err(Error::new(
+            Code::NotACandidate,
+            format!(
+                "{id} does not lead {election} under token {token}, {} does; name the candidate whose token it is",
+                holder.candidate
+            ),
+        ));
+    }
     let command = Command::Resign {
-        election: name("election", &election)?,
+        election,
         session: session(&body.session)?,
-        token: FencingToken(body.fencing_token),
+        token,
     };
     ended(&api.execute(&caller, command).await?.reply)
 }

@@ -3,7 +3,6 @@
 use super::operation::{Asker, Operation};
 use super::view::{Election, Summary, name};
 use crate::api::Api;
-use crate::api::answer::Bounded;
 use crate::check;
 use crate::convert::reply::misfit;
 use crate::convert::{page_limit, page_token};
@@ -203,8 +202,7 @@ pub(super) async fn shown(
     caller: &crate::service::Caller,
     election: Name,
 ) -> Result<Json<Election>, Error> {
-    let view = api.view(caller, election).await?;
-    Ok(Json(Bounded::looked_at(view, None).into()))
+    Ok(Json(api.look(caller, election, None).await?.into()))
 }
 
 /// A token to check.

@@ -75,10 +75,16 @@ async fn identify(request: Request, api: &Api) -> Result<(Request, Caller), Erro
         return Ok((request, caller));
     };
     let route = format!("{} {}", request.method(), request.uri().path());
+    let query = request.uri().query().unwrap_or_default().to_owned();
     let (parts, body) = request.into_parts();
     let rest = Request::from_parts(parts.clone(), body);
     let Raw(body) = Raw::from_request(rest, api).await?;
-    caller.key = Some(idempotency_key(&caller.principal, &route, &key, &body)?);
+    caller.key = Some(idempotency_key(
+        &caller.principal,
+        &route,
+        &key,
+        &[query.as_bytes(), &body].concat(),
+    )?);
     Ok((Request::from_parts(parts, Body::from(body)), caller))
 }
 

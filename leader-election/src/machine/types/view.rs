@@ -91,12 +91,12 @@ pub struct SessionView {
 
 impl ElectionView {
     /// An election that does not exist, as observers are shown it.
-    pub fn absent(election: &Name, revision: u64) -> Self {
+    pub fn absent(election: &Name, revision: u64, as_of: LogTime) -> Self {
         Self {
             election: election.clone(),
             changed: 0,
             revision,
-            as_of: LogTime::default(),
+            as_of,
             leader: None,
             locked_until: None,
             settings: Settings::default(),

@@ -264,7 +264,9 @@ impl Naive {
         steps_back: bool,
     ) -> Result<bool, Code> {
         let now = self.now;
-        let election = self.known(at)?;
+        let Ok(election) = self.known(at) else {
+            return Ok(false);
+        };
         let Some(leader) = election.leader.as_ref().filter(|_| current) else {
             return Ok(false);
         };
