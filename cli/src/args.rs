@@ -40,7 +40,8 @@ mod tests {
             found.push((path, command.clone()));
             return;
         }
-        for command in command.get_subcommands() {
+        // Hidden ones only say that they are not built.
+        for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
             leaves(command, &path, found);
         }
     }

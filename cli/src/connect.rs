@@ -87,15 +87,28 @@ impl Remote {
 /// Leader election of the cluster that the settings name, as the Rust API has it.
 pub(crate) fn election(flags: &ClientFlags) -> Outcome<Election> {
     let settings = Settings::load(Pattern::LeaderElection, &flags.values)?;
-    let config = quorate_leader_election::client::Config {
-        servers: settings.servers.0.clone(),
+    let client = election_client(&settings, settings.servers.0.clone())?;
+    Ok(Election::over(client))
+}
+
+/// The same for an election.
+pub(crate) fn one_election(
+    settings: &Settings,
+    server: &str,
+) -> Outcome<quorate_leader_election::client::Client> {
+    election_client(settings, vec![server.to_owned()])
+}
+
+fn election_client(
+    settings: &Settings,
+    servers: Vec<String>,
+) -> Outcome<quorate_leader_election::client::Client> {
+    let client = quorate_leader_election::client::Client::new(&Config {
+        servers,
         token: settings.servers_token()?,
         tls: settings.upstream(),
-    };
-    let client = quorate_leader_election::client::Client::new(&config);
-    Ok(Election::over(
-        client.map_err(|error| Failure::config(error.to_string()))?,
-    ))
+    });
+    client.map_err(|error| Failure::config(error.to_string()))
 }
 
 /// An answer of another kind than the question: client and server are of different versions.

@@ -6,7 +6,7 @@ use quorate_core::machine::OpKey;
 use quorate_core::types::Name;
 use quorate_work_queue::machine::{
     Answer, Command, JobId, LeaseId, LeaseRequest, NewJob, Query, Reply, SessionId, Settle,
-    Settlement, State,
+    Settlement, State, limits,
 };
 use quorate_work_queue::queue::Queue;
 use quorate_work_queue::service::{Caller, QueueService};
@@ -108,6 +108,8 @@ pub struct Load {
     producers: Vec<JoinHandle<()>>,
     working: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
+    /// Gives the jobs that were finished at its audits.
+    auditor: JoinHandle<States>,
 }
 
 impl Load {
@@ -140,6 +142,12 @@ impl Load {
                 Arc::clone(&working),
             )));
         }
+        let auditor = tokio::spawn(audit(
+            queue.clone(),
+            name.clone(),
+            Arc::clone(&shared),
+            Arc::clone(&working),
+        ));
         Ok(Self {
             queue,
             name,
@@ -148,6 +156,7 @@ impl Load {
             producers,
             working,
             workers,
+            auditor,
         })
     }
 
@@ -187,7 +196,9 @@ impl Load {
         for worker in self.workers {
             worker.await?;
         }
-        Ok(settle(&book(&self.shared), &states, faults))
+        let mut seen = self.auditor.await?;
+        seen.extend(states);
+        Ok(settle(&book(&self.shared), &seen, faults))
     }
 }
 
@@ -337,6 +348,24 @@ async fn work(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Looks at the jobs before the queue lets go of those that were finished first: it keeps a bounded number of them.
+async fn audit(queue: Queue, name: Name, shared: SharedBook, working: Arc<AtomicBool>) -> States {
+    const EVERY: usize = limits::KEPT_JOBS_MAX as usize / 4;
+    let (mut seen, mut audited) = (States::new(), 0);
+    while working.load(Ordering::SeqCst) {
+        let completed = book(&shared).completed.len();
+        if completed - audited >= EVERY
+            && let Ok(mut states) = all_jobs(&queue, &name).await
+        {
+            states.retain(|_, (state, _)| *state == State::Completed);
+            seen.extend(states);
+            audited = completed;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    seen
 }
 
 type States = BTreeMap<JobId, (State, Option<Vec<u8>>)>;

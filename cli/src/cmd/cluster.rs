@@ -1,14 +1,17 @@
 //! `quorate cluster status`: every node that the settings name, as it sees itself.
 
+use super::NotBuilt;
 use super::certs::Certs;
 use crate::connect;
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::view::{ClusterDocument, NodeRow};
 use clap::{Args, Subcommand};
+use quorate_core::error::Code;
 use quorate_core::runtime::settings::ClientFlags;
 use quorate_core::runtime::{Pattern, Settings};
-use quorate_work_queue::service::{ClusterInfo, QueueService};
+use quorate_leader_election::service::ElectionService as _;
+use quorate_work_queue::service::{ClusterInfo, QueueService as _};
 use std::time::Duration;
 
 /// Look at the cluster, make its certificates
@@ -22,12 +25,22 @@ pub(crate) struct Cluster {
 enum Command {
     Status(Status),
     Certs(Certs),
+    #[command(hide = true)]
+    Add(NotBuilt),
+    #[command(hide = true)]
+    Remove(NotBuilt),
+    #[command(hide = true)]
+    Replace(NotBuilt),
+    #[command(hide = true)]
+    Snapshot(NotBuilt),
 }
 
 /// Ask every server for its role, term, leader and log; exits 69 unless a leader is known and ready
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  quorate cluster status --servers http://10.0.0.1:7072,http://10.0.0.2:7072,http://10.0.0.3:7072")]
+  quorate cluster status --servers http://10.0.0.1:7072,http://10.0.0.2:7072,http://10.0.0.3:7072
+
+Work queues and leader elections answer alike.")]
 struct Status {
     /// How long to wait for each
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
@@ -41,6 +54,14 @@ impl Cluster {
         match self.command {
             Command::Status(args) => context.block_on(status(args, context)),
             Command::Certs(args) => args.run(context),
+            Command::Add(_) | Command::Remove(_) | Command::Replace(_) => NotBuilt::refuse(
+                "changing the members of a cluster",
+                "a cluster keeps the members it was formed of; docs/operations.md says what to do when a node is lost for good",
+            ),
+            Command::Snapshot(_) => NotBuilt::refuse(
+                "taking a snapshot by order",
+                "nodes take them by themselves, and a copy of one node is no backup: docs/operations.md says why",
+            ),
         }
     }
 }
@@ -80,7 +101,17 @@ async fn ask(settings: &Settings, server: &str) -> Result<ClusterInfo, String> {
             .map_err(|error| error.to_string())?;
     }
     let client = connect::one(settings, server).map_err(|failure| failure.to_string())?;
-    client.cluster().await.map_err(|error| error.to_string())
+    let info = match client.cluster().await {
+        // No work queue: the other pattern that is a cluster.
+        Err(error) if error.code == Code::Unimplemented => {
+            connect::one_election(settings, server)
+                .map_err(|failure| failure.to_string())?
+                .cluster()
+                .await
+        }
+        info => info,
+    };
+    info.map_err(|error| error.to_string())
 }
 
 /// The leader is the one that the node with the highest term names: a node that was cut off still

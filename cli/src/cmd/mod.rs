@@ -19,8 +19,8 @@ mod submit;
 mod work;
 
 use crate::context::Context;
-use crate::errors::Outcome;
-use clap::Subcommand;
+use crate::errors::{Failure, Outcome};
+use clap::{Args, Subcommand};
 
 /// The commands of `quorate`.
 #[derive(Debug, Subcommand)]
@@ -41,6 +41,26 @@ pub(crate) enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Config(config::Config),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    Schedule(NotBuilt),
+    #[command(hide = true)]
+    Doctor(NotBuilt),
+}
+
+/// A command that the interface names and this version does not have.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<String>,
+}
+
+impl NotBuilt {
+    fn refuse(what: &str, instead: &str) -> Outcome {
+        Err(Failure::usage(format!(
+            "{what} is not built yet: {instead}"
+        )))
+    }
 }
 
 impl Command {
@@ -63,6 +83,14 @@ impl Command {
             Self::Healthcheck(healthcheck) => healthcheck.run(context),
             Self::Config(config) => config.run(context),
             Self::Completions(completions) => completions.run(),
+            Self::Schedule(_) => NotBuilt::refuse(
+                "a schedule",
+                "let cron call `quorate submit --dedupe` with the tick in the key, so that no tick counts twice",
+            ),
+            Self::Doctor(_) => NotBuilt::refuse(
+                "the doctor",
+                "`quorate cluster status` and `quorate config show` tell most of it",
+            ),
         }
     }
 }

@@ -1,17 +1,19 @@
 //! The work queue from Rust, a file for each way of using it, none longer than a screen. Each takes a
 //! [`Queue`], and a queue is the same whether it is reached over the network ([`Queue::connect`]),
-//! lives in this process ([`Queue::embedded`]) or in its memory only ([`Queue::in_memory`]). Beside it, [`scatter`]
-//! asks the shards of a service.
+//! lives in this process ([`Queue::embedded`]) or in its memory only ([`Queue::in_memory`]). Beside it, [`lead`]
+//! has one process of many do something, and [`scatter`] asks the shards of a service.
 
 mod batch;
 mod careful;
 mod hello;
+mod lead;
 mod many;
 mod scatter;
 
 pub use batch::batch;
 pub use careful::careful;
 pub use hello::hello;
+pub use lead::lead;
 pub use many::many;
 pub use scatter::scatter;
 

@@ -1,6 +1,7 @@
 //! Proves that every example does what it says over each of the three ways to reach a queue.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use quorate_leader_election::election::Election;
 use quorate_work_queue::api::Api;
 use quorate_work_queue::queue::Queue;
 use quorate_work_queue::worker::CancellationToken;
@@ -52,6 +53,15 @@ async fn connected_to_a_server() {
     stop.cancel();
     server.abort();
     node.shutdown().await;
+}
+
+/// Proves that whoever leads later has the higher token.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_after_the_other_leads() {
+    let election = Election::in_memory().await.unwrap();
+    let first = quickstart::lead(&election).await.unwrap();
+    assert!(quickstart::lead(&election).await.unwrap() > first);
+    election.shutdown().await;
 }
 
 /// Proves that the scatter adds up what its leaves say, and that it says so when one of them is gone.

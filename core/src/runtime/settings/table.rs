@@ -174,7 +174,7 @@ settings! {
         Fallback::Of(|p| Some(format!("127.0.0.1:{}", p.api_port()))), SERVE }
     /// where health, metrics and the dashboard listen
     ops_listen: Address { "QUORATE_OPS_LISTEN" "HOST:PORT"
-        Fallback::Of(|p| Some(format!("127.0.0.1:{}", p.ops_port()))), SERVE.and(WORK) }
+        Fallback::Of(|p| Some(format!("127.0.0.1:{}", p.ops_port()))), SERVE }
     /// where the other replicas reach this one
     peer_listen: Option<Address> { "QUORATE_PEER_LISTEN" "HOST:PORT"
         Fallback::Of(|p| p.peer_port().map(|port| format!("127.0.0.1:{port}"))), SERVE }
