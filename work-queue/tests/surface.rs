@@ -505,7 +505,7 @@ async fn grpc_keys() {
     let granted = grpc.lease(lease(2_000)).await.unwrap().into_inner();
     assert_eq!(granted.leases.len(), 1);
     let again = grpc.lease(lease(500)).await.unwrap().into_inner();
-    assert_eq!(granted.leases[0].lease, again.leases[0].lease);
+    assert_eq!(granted.leases[0].id, again.leases[0].id);
 
     let stream = grpc
         .open_stream(pb::OpenStreamRequest {})
@@ -599,7 +599,14 @@ async fn a_lease_is_told_how_it_stands() {
     let (settled, _) = take(&http).await;
     let report = json!({"done": 1});
     assert_eq!(progress(&settled, &report).await.0, 200);
-    let other = json!({"done": 1, "session": "s10000000000000999"});
+    http.post("/v1/queues/q/jobs", &json!({"payload": 1}))
+        .await
+        .ok();
+    let other = http
+        .post("/v1/queues/q/leases", &json!({"worker": "other"}))
+        .await
+        .ok();
+    let other = json!({"done": 1, "session": other["session"]});
     assert_eq!(progress(&settled, &other).await, (403, json!("forbidden")));
     http.post(&format!("/v1/leases/{settled}/complete"), &json!({}))
         .await

@@ -13,7 +13,7 @@ async fn bodies() {
         &container,
         &[
             ("POST", jobs, "{", 400, invalid, "not JSON"),
-            ("POST", jobs, "[]", 400, invalid, "expected"),
+            ("POST", jobs, "[]", 400, invalid, "send a JSON object"),
             ("POST", jobs, "\"x\"", 400, invalid, "expected"),
             (
                 "POST",
