@@ -295,8 +295,8 @@ async fn inputs_that_cannot_be_fetched_fail_the_attempt_before_the_command_runs(
 /// it is killed, children included.
 #[tokio::test]
 async fn a_cancelled_job_loses_its_whole_process_group() {
-    let bench = Bench::new(
-        2_000,
+    let mut bench = Bench::new(
+        8_000,
         r#"dir=$(dirname "$0")
         trap 'echo told > "$dir/told"' TERM
         (trap '' TERM; exec sleep 600) &
@@ -304,6 +304,8 @@ async fn a_cancelled_job_loses_its_whole_process_group() {
         echo $$ > "$dir/self"
         while :; do sleep 0.05; done"#,
     );
+    // Enough for the command to hear of its end before it comes.
+    bench.config.grace = Duration::from_millis(1_500);
     let agent = bench.start();
     let id = bench.fake.push("");
     let (own, child) = (
@@ -327,13 +329,13 @@ async fn a_cancelled_job_loses_its_whole_process_group() {
 #[tokio::test]
 async fn an_unreachable_queue_ends_the_process_group() {
     let bench = Bench::new(
-        1_000,
+        3_000,
         r#"trap '' TERM; echo $$ > "$(dirname "$0")/self"; while :; do sleep 0.05; done"#,
     );
-    bench.fake.lock().mute = true;
     let agent = bench.start();
     bench.fake.push("");
     let own = file(&bench.path("self")).await;
+    bench.fake.lock().mute = true;
     gone(&own).await;
     bench.fake.lock().mute = false;
     bench.fake.lock().ready.clear();
@@ -387,6 +389,8 @@ async fn shutdown_saves_the_checkpoint_and_gives_the_job_back() {
         echo $$ > "$(dirname "$0")/self"
         while :; do sleep 0.05; done"#;
     let mut bench = Bench::new(10_000, script);
+    // The command ends by itself, however long that takes it.
+    bench.config.grace = Duration::from_secs(10);
     let agent = bench.start();
     let id = bench.fake.push("");
     file(&bench.path("self")).await;
@@ -542,10 +546,10 @@ async fn a_bad_configuration_stops_the_start_with_a_reason() {
 }
 
 /// An application next to the agent, which answers with the status that the payload names.
-async fn application() -> (String, JoinHandle<()>) {
+async fn application() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/job", listener.local_addr().unwrap());
-    let server = tokio::spawn(async move {
+    tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
@@ -574,13 +578,13 @@ async fn application() -> (String, JoinHandle<()>) {
             });
         }
     });
-    (url, server)
+    url
 }
 
 /// Proves the endpoint mode: the status decides, the body is the result.
 #[tokio::test]
 async fn an_endpoint_of_this_host_does_jobs_and_its_status_decides() {
-    let (url, server) = application().await;
+    let url = application().await;
     let bench = Bench::with(10_000, Task::Http(url), tempfile::tempdir().unwrap());
     let agent = bench.start();
     let mut ends = Vec::new();
@@ -589,12 +593,11 @@ async fn an_endpoint_of_this_host_does_jobs_and_its_status_decides() {
         ends.push(bench.fake.outcome(id).await);
         bench.fake.lock().ready.clear();
     }
-    server.abort();
-    let _ = server.await;
-    let id = bench.fake.push("200");
-    ends.push(bench.fake.outcome(id).await);
-    bench.fake.lock().ready.clear();
     bench.finish(agent).await;
+    // Nobody listens there.
+    let nowhere = Task::Http("http://127.0.0.1:1/job".to_owned());
+    let bench = Bench::with(10_000, nowhere, tempfile::tempdir().unwrap());
+    ends.push(bench.one(job("200")).await);
     let seen: Vec<_> = ends
         .iter()
         .map(|end| match end {

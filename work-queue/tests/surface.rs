@@ -685,8 +685,15 @@ async fn a_drain_answers_long_polls() {
     let http = container.http();
     let ask = json!({ "worker": "w", "wait_ms": 60_000 });
     let asking = async { http.post("/v1/queues/q/leases", &ask).await };
+    let backend = container.backend();
     let stopping = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let waits = async {
+            while backend.parked() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waits = tokio::time::timeout(Duration::from_secs(20), waits).await;
+        waits.expect("the request arrives");
         container.shutdown.order();
     };
     let begun = Instant::now();

@@ -106,12 +106,18 @@ async fn idle_connections_and_waiters_do_not_hold_up_a_drain() {
         .unwrap();
     let mut byte = [0];
     kept.read_exact(&mut byte).await.unwrap();
-    let waiter = tokio::spawn(get_from_owned(running.api, "/v1/wait?timeout_ms=60000"));
+    let mut waiter = TcpStream::connect(running.api).await.unwrap();
+    waiter
+        .write_all(b"GET /v1/wait?timeout_ms=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
     while get_from(running.ops, "/startupz").await.status != 200 {
         tokio::task::yield_now().await;
     }
+    // It waits by the time that one which came later is answered.
+    assert_eq!(get_from(running.api, "/v1/info").await.status, 200);
     running.shutdown.order();
-    assert!(waiter.await.unwrap().status == 503);
+    assert_eq!(read(waiter).await.status, 503);
     assert_eq!(running.end().await, Exit::Ok);
     drop((silent, kept));
 }

@@ -237,11 +237,17 @@ async fn a_certificate_is_rotated_while_running_and_tokens_still_name_the_caller
         &next.server(&["127.0.0.1".to_owned()], 1).unwrap(),
     );
     // The files are looked at once a second.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    assert!(
-        running.whoami(&upstream, Some(&old)).await.is_err(),
-        "the old authority"
-    );
+    let refusal = async {
+        loop {
+            match running.whoami(&upstream, Some(&old)).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(refusal) => break refusal,
+            }
+        }
+    };
+    let refusal = tokio::time::timeout(HANG, refusal).await;
+    let refusal = refusal.expect("the old certificate is served for ever");
+    assert!(refusal.contains("invalid peer certificate"), "{refusal}");
     let upstream = Upstream {
         ca: next_ca,
         own: None,

@@ -55,27 +55,30 @@ async fn broken_answers_have_reasons() {
 async fn the_deadline_covers_everything() {
     let root = Container::root().await;
     let good = Leaf::start(json(&value!({"value": 1}))).await;
-    for manner in [Manner::Hang, Manner::Drip] {
+    let check = async |name: &str, manner: Manner| {
         let bad = Leaf::start(manner).await;
         let mut definition = over(&[&good, &bad], &value!({"sum": {"pointer": "/value"}}));
         definition["policy"] = value!("deadline");
-        definition["timeout_ms"] = value!(1_500);
-        root.define("slow", &definition).await;
+        // What the good one has too, on a machine that may be busy.
+        definition["timeout_ms"] = value!(5_000);
+        root.define(name, &definition).await;
         let begin = Instant::now();
-        let account = root.account("slow").await;
+        let account = root.account(name).await;
         let took = begin.elapsed();
+        assert_eq!(account["shards"][0]["outcome"], "merged", "{account}");
         assert_eq!(account["shards"][1]["outcome"], "timed_out", "{account}");
-        assert!(took >= Duration::from_millis(1_300), "{took:?}");
+        assert!(took >= Duration::from_millis(4_500), "{took:?}");
         // Far below any other timeout there is; the machine may be slow.
         assert!(took < Duration::from_secs(15), "{took:?}");
         definition["policy"] = value!("all");
-        root.define("slow", &definition).await;
+        root.define(name, &definition).await;
         let late = root
-            .query("slow", &[("quorate-deadline-ms", "300")], "{}")
+            .query(name, &[("quorate-deadline-ms", "300")], "{}")
             .await;
         assert_eq!(late.status, 504, "{}", late.text());
         assert_eq!(late.json()["code"], "deadline_exceeded");
-    }
+    };
+    tokio::join!(check("hang", Manner::Hang), check("drip", Manner::Drip));
 }
 
 /// Proves that what merging would hold over its bound is refused shard by shard.

@@ -132,7 +132,6 @@ async fn another_replica_answers() {
     // What may not be made twice is neither hedged nor retried.
     let mut once = definition.clone();
     once["idempotent"] = value!(false);
-    once["timeout_ms"] = value!(1_000);
     once["shards"] = value!([{"id": "broken", "replicas": [broken.url(), broken.url() + "/2"]}]);
     root.define("once", &once).await;
     let before = broken.calls();

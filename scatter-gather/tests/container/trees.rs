@@ -44,8 +44,8 @@ impl Tree {
                     "shards": [shard(0), shard(1)],
                     "leaves": if above == 0 { "http" } else { "nodes" },
                     "merge": sum, "policy": "deadline", "retry": {"attempts_max": 1},
-                    // Enough between the levels for a machine that is busy.
-                    "timeout_ms": 6_000, "reserve_ms": 1_000,
+                    // Enough between the levels for a machine that is busy or stands still for a while.
+                    "timeout_ms": 10_000, "reserve_ms": 2_500,
                 });
                 container.define(&node, &definition).await;
                 urls.push(container.url(&format!("/v1/fanouts/{node}/query")));

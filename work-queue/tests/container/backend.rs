@@ -1,12 +1,13 @@
 //! A queue service without replication: commands are applied one by one to the real machine, with the
 //! real duties, under a lock. What the replica adds (dedupe by key, parking) is imitated in a few lines,
-//! so that the API can be tested for what it hands over.
+//! so that the API can be tested for what it hands over. The clock that leases are counted by stands still
+//! unless a test moves it: no lease ends because the machine was busy.
 
 use async_trait::async_trait;
 use quorate_core::clock;
 use quorate_core::error::{Code, Error};
 use quorate_core::machine::{Context, Duties, Machine, OpKey};
-use quorate_core::types::{FencingToken, LogIndex, LogTime, Principal};
+use quorate_core::types::{FencingToken, LogIndex, LogTime, Mono, Principal};
 use quorate_work_queue::machine::{
     Answer, Command, Event, Query, QueueDuties, QueueMachine, Renewal, Renewed, Reply,
 };
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How often a parked request looks again, and time passes.
+/// How often a parked request looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 type Outcome = Result<Reply, Error>;
@@ -23,11 +24,13 @@ type Outcome = Result<Reply, Error>;
 struct Inner {
     machine: QueueMachine,
     duties: QueueDuties,
+    now: Mono,
     token: FencingToken,
     index: LogIndex,
     answers: BTreeMap<OpKey, Outcome>,
     bodies: BTreeMap<u128, u128>,
     streams: u64,
+    parked: usize,
 }
 
 pub struct Backend(Mutex<Inner>);
@@ -35,23 +38,55 @@ pub struct Backend(Mutex<Inner>);
 impl Default for Backend {
     fn default() -> Self {
         let machine = QueueMachine::new();
+        let now = clock::monotonic();
         Self(Mutex::new(Inner {
-            duties: QueueDuties::new(&machine, clock::monotonic()),
+            duties: QueueDuties::new(&machine, now),
             machine,
+            now,
             token: FencingToken(1 << 40),
             index: LogIndex(0),
             answers: BTreeMap::new(),
             bodies: BTreeMap::new(),
             streams: 0,
+            parked: 0,
         }))
     }
 }
 
+impl Backend {
+    /// So much time passes for leases.
+    pub fn pass(&self, time: Duration) {
+        let mut inner = self.0.lock().unwrap();
+        inner.now = inner.now + time;
+    }
+
+    /// How many requests wait for something.
+    pub fn parked(&self) -> usize {
+        self.0.lock().unwrap().parked
+    }
+}
+
+/// A request that waits, until it is answered or given up.
+struct Parked<'a>(&'a Backend);
+
+impl<'a> Parked<'a> {
+    fn new(backend: &'a Backend) -> Self {
+        backend.0.lock().unwrap().parked += 1;
+        Self(backend)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap().parked -= 1;
+    }
+}
+
 impl Inner {
-    /// One entry with this command, after letting time pass and the leader do its duties.
+    /// One entry with this command, after letting the leader do its duties.
     fn entry(&mut self, principal: &Principal, command: Option<Command>) -> Option<Outcome> {
         let mut due = Vec::new();
-        self.duties.due(&self.machine, clock::monotonic(), &mut due);
+        self.duties.due(&self.machine, self.now, &mut due);
         for command in due {
             self.apply(principal, Some(command));
         }
@@ -72,8 +107,7 @@ impl Inner {
         self.machine.advance(&mut ctx);
         let outcome = command.map(|command| self.machine.apply(&mut ctx, command));
         for event in &events {
-            self.duties
-                .applied(&self.machine, event, clock::monotonic());
+            self.duties.applied(&self.machine, event, self.now);
         }
         outcome
     }
@@ -121,6 +155,7 @@ impl Inner {
 impl QueueService for Backend {
     async fn execute(&self, caller: &Caller, command: Command) -> Outcome {
         let until = Instant::now() + caller.wait;
+        let mut parked = None;
         loop {
             {
                 let mut inner = self.0.lock().unwrap();
@@ -142,6 +177,7 @@ impl QueueService for Backend {
             if Instant::now() >= until {
                 return Ok(QueueMachine::parked_reply(&command));
             }
+            parked.get_or_insert_with(|| Parked::new(self));
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -157,7 +193,7 @@ impl QueueService for Backend {
         let mut inner = self.0.lock().unwrap();
         inner.entry(&caller.principal, None);
         let inner = &mut *inner;
-        let receipt = clock::monotonic();
+        let receipt = inner.now;
         inner.duties.arrived(&inner.machine, &renewal, receipt);
         inner.duties.confirmed(&inner.machine, renewal, receipt)
     }

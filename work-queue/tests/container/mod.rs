@@ -28,6 +28,8 @@ pub struct Container {
     pub address: SocketAddr,
     pub shutdown: Shutdown,
     pub ended: JoinHandle<Exit>,
+    /// What is behind it; a sidecar has a container there.
+    pub backend: Option<Arc<Backend>>,
     pub blobs: Option<tempfile::TempDir>,
 }
 
@@ -39,6 +41,8 @@ impl Container {
             .as_ref()
             .map(|dir| format!("file://{}", dir.path().display()));
         let variable = url.as_deref().map(|url| ("QUORATE_BLOBS", url));
+        let backend = Arc::new(Backend::default());
+        let behind = Arc::clone(&backend);
         let mut container = Self::run("serve", variable, |starting| async move {
             let (sender, status) = watch::channel(Status {
                 ready: true,
@@ -46,11 +50,11 @@ impl Container {
             });
             // The sender lives until the service is stopped.
             let stop = Box::pin(async move { drop(sender) });
-            let backend = Arc::new(Backend::default());
-            compose(backend, "serve", &starting, status, stop)
+            compose(behind, "serve", &starting, status, stop)
         })
         .await;
         container.blobs = blobs;
+        container.backend = Some(backend);
         container
     }
 
@@ -86,11 +90,17 @@ impl Container {
             address,
             shutdown,
             ended,
+            backend: None,
             blobs: None,
         };
         let ready = container.http().get("/v1/wait?timeout_ms=10000").await;
         assert_eq!(ready.status, 200, "{ready:?}");
         container
+    }
+
+    /// The queue behind it.
+    pub fn backend(&self) -> Arc<Backend> {
+        Arc::clone(self.backend.as_ref().expect("it is no sidecar"))
     }
 
     /// A client for REST.

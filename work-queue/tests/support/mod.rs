@@ -19,8 +19,9 @@ use quorate_work_queue::queue::Queue;
 use quorate_work_queue::service::{Caller, ClusterInfo, QueueService};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 /// A job of the fake queue.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,10 @@ pub struct State {
     pub sessions_opened: u64,
     pub sessions_closed: u64,
     pub renewals: u64,
+    /// How often a heartbeat found a lease that it listed alive.
+    pub kept: u64,
+    /// Grants that went back because two heartbeats did not list them.
+    pub taken_back: u64,
     next: u64,
 
     pub lease_ms: u64,
@@ -65,10 +70,10 @@ pub struct State {
     pub dead_session: Option<SessionId>,
     /// The next so many enqueues are done but answered with an unknown outcome.
     pub lose_enqueue_answers: u32,
+    /// Client streams expire when an enqueue's answer is lost.
+    pub expire_with_lost_answer: bool,
     /// The next so many enqueues hang before they answer, though they are done.
     pub hang_enqueues: u32,
-    /// With the answer that is lost all streams are forgotten.
-    pub forget_streams: bool,
     pub streams: BTreeSet<u64>,
     pub streams_opened: u64,
     /// What was done under which number of which stream.
@@ -160,7 +165,7 @@ impl FakeQueue {
         }
         if state.lose_enqueue_answers > 0 {
             state.lose_enqueue_answers -= 1;
-            if state.forget_streams {
+            if state.expire_with_lost_answer {
                 state.streams.clear();
             }
             return Err(Error::new(Code::OutcomeUnknown, "the answer was lost"));
@@ -270,6 +275,7 @@ impl State {
             }
             if *missed >= 2 {
                 self.ready.extend(self.leased.remove(&lease));
+                self.taken_back += 1;
             }
         }
     }
@@ -407,6 +413,7 @@ impl QueueService for FakeQueue {
                 renewed.cancelled.push(lease);
             } else if state.leased.contains_key(&lease) {
                 renewed.live.push(lease);
+                state.kept += 1;
             } else {
                 renewed.ended.push(lease);
             }
@@ -416,5 +423,43 @@ impl QueueService for FakeQueue {
 
     async fn cluster(&self) -> Result<ClusterInfo, Error> {
         Ok(ClusterInfo::default())
+    }
+}
+
+/// Notices when everything in this runtime stands still: its process was stopped, or got no processor. What has to
+/// happen in time cannot happen then, and a test that asks for it tells such a run from a broken promise.
+#[derive(Debug)]
+pub struct Stalls {
+    /// When it last looked, and the longest time between two looks.
+    looks: Arc<Mutex<(Instant, Duration)>>,
+    task: JoinHandle<()>,
+}
+
+impl Stalls {
+    /// Begins to watch.
+    pub fn watch() -> Self {
+        let looks = Arc::new(Mutex::new((Instant::now(), Duration::ZERO)));
+        let looking = Arc::clone(&looks);
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let mut looks = looking.lock().unwrap();
+                let (last, longest) = *looks;
+                *looks = (Instant::now(), longest.max(last.elapsed()));
+            }
+        });
+        Self { looks, task }
+    }
+
+    /// The longest time that nothing ran, the current one included.
+    pub fn longest(&self) -> Duration {
+        let (last, longest) = *self.looks.lock().unwrap();
+        longest.max(last.elapsed())
+    }
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
