@@ -95,6 +95,10 @@ impl<A: Api + 'static> Servers<A> {
                 return Err(GivenUp { last, unknown });
             }
             tokio::time::sleep(delay).await;
+            // A process that stood still: an attempt without time would only end as unknown.
+            if Instant::now() >= end {
+                return Err(GivenUp { last, unknown });
+            }
         }
     }
 }
