@@ -7,13 +7,12 @@
 //! of what was told is remembered, because no session is closed before it unless the application is gone
 //! or has said that it has stopped.
 
+use super::held::{Held, Sessions};
 use super::hook::Hook;
 use super::proof::{Life, Watch};
 use crate::api::{Local, Standing};
-use crate::convert::NO_SESSION;
 use crate::machine::{
-    Answer, Campaigned, Command, ElectionView, Opened, Phase, Query, Renewal, Renewed, Reply,
-    SessionId, limits,
+    Answer, Campaigned, Command, Opened, Query, Renewal, Renewed, Reply, SessionId, limits,
 };
 use crate::observe::{Begun, Contact};
 use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation};
@@ -21,9 +20,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use quorate_core::clock;
 use quorate_core::error::{Code, Error, Kind};
-use quorate_core::lease::{Holder, Terms};
 use quorate_core::types::{FencingToken, Mono, Name};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,96 +43,6 @@ pub(super) struct Ambassador {
     stopping: AtomicBool,
     nudge: Notify,
     contact: Arc<Contact>,
-}
-
-/// Those that were opened through this container.
-type Sessions = BTreeMap<SessionId, Held>;
-
-/// A session that was opened through this container.
-struct Held {
-    terms: Terms,
-    /// What it stands for: election and candidate.
-    candidacies: BTreeSet<(Name, Name)>,
-    /// What it led when it was last renewed.
-    leads: BTreeMap<(Name, Name), Lead>,
-    /// Tokens that were given up here: no late acknowledgement restores trust in them.
-    released: BTreeSet<FencingToken>,
-    /// The application or this container has ended it.
-    closed: bool,
-    /// The end of the latest validity that the application was told.
-    told_until: Mono,
-}
-
-/// A leadership, as of the last renewal that covered it.
-struct Lead {
-    token: FencingToken,
-    holder: Holder,
-}
-
-/// Released tokens that are remembered of a session: renewals under way are few.
-const RELEASED_MAX: usize = 1_024;
-
-impl Held {
-    fn new(terms: Terms) -> Self {
-        Self {
-            terms,
-            candidacies: BTreeSet::new(),
-            leads: BTreeMap::new(),
-            released: BTreeSet::new(),
-            closed: false,
-            told_until: Mono(0),
-        }
-    }
-
-    /// A renewal sent just after `sent` showed how this election stands. True for a leadership that was not
-    /// known of before.
-    fn shown(&mut self, session: SessionId, view: &ElectionView, sent: Mono) -> bool {
-        let led = view.leader.as_deref().filter(|leader| {
-            leader.session == session
-                && leader.session != NO_SESSION
-                && !matches!(leader.phase, Phase::Revoking { .. })
-                && !self.released.contains(&leader.token)
-                && self
-                    .candidacies
-                    .contains(&(view.election.clone(), leader.candidate.clone()))
-        });
-        let Some(leader) = led.filter(|_| !self.closed) else {
-            self.leads
-                .retain(|(election, _), _| *election != view.election);
-            return false;
-        };
-        let key = (view.election.clone(), leader.candidate.clone());
-        match self.leads.get_mut(&key) {
-            Some(lead) if lead.token == leader.token => {
-                lead.holder.renewed(sent);
-                false
-            }
-            _ => {
-                let lead = Lead {
-                    token: leader.token,
-                    holder: Holder::granted(self.terms, sent),
-                };
-                self.leads.insert(key, lead);
-                true
-            }
-        }
-    }
-
-    /// What it leads of an election is given up.
-    fn release(&mut self, election: &Name, token: Option<FencingToken>) {
-        let led = self.leads.iter().filter(|((of, _), _)| of == election);
-        let tokens: Vec<_> = led.map(|(_, lead)| lead.token).chain(token).collect();
-        self.leads.retain(|(of, _), _| of != election);
-        self.released.extend(tokens);
-        while self.released.len() > RELEASED_MAX {
-            self.released.pop_first();
-        }
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        self.leads.clear();
-    }
 }
 
 impl Ambassador {

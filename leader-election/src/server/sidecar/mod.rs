@@ -8,6 +8,7 @@
 
 mod ambassador;
 mod compat;
+mod held;
 mod hook;
 mod http;
 mod own;
