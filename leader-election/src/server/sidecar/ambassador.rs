@@ -3,9 +3,9 @@
 //! Every session that is opened through this container is remembered with what it stands for. An
 //! acknowledgement of a renewal, whoever sent it, says what the session leads as of one instant, and until
 //! when that may be believed: from before the renewal was sent, for the trust of the session's terms. What
-//! this container tells the application about itself comes from there and nowhere else, and the latest end
-//! of what was told is remembered, because no session is closed before it unless the application is gone
-//! or has said that it has stopped.
+//! this container tells the application about itself comes from there and nowhere else, and the end of what
+//! was told is remembered, also of leaderships that are lost meanwhile, because no session is closed before
+//! it unless the application is gone or has said that it has stopped.
 
 use super::held::{Held, Sessions};
 use super::hook::Hook;
@@ -83,7 +83,7 @@ impl Ambassador {
     }
 
     /// From here on the application is told no validity of this leadership any more; gives the end of the
-    /// latest that it was told.
+    /// latest that it was told, which stays remembered.
     pub(super) fn withdraw(
         &self,
         session: SessionId,
@@ -93,9 +93,16 @@ impl Ambassador {
         match self.held().get_mut(&session) {
             None => Mono(0),
             Some(held) => {
-                held.release(election, Some(token));
-                held.told_until
+                held.release(election, token);
+                held.told_of(token)
             }
+        }
+    }
+
+    /// The application has said that it does not act on this leadership any more.
+    pub(super) fn stopped(&self, session: SessionId, election: &Name, token: FencingToken) {
+        if let Some(held) = self.held().get_mut(&session) {
+            held.stopped(election, token);
         }
     }
 
@@ -183,12 +190,14 @@ impl Ambassador {
     /// Takes an acknowledgement for what it covers.
     fn acknowledged(&self, sent: Mono, asked: &[Name], renewed: &Renewed) {
         self.forget(&renewed.ended);
+        let now = clock::boottime();
         let mut all = self.held();
         let mut new = false;
         for kept in &renewed.live {
             let Some(held) = all.get_mut(&kept.session) else {
                 continue;
             };
+            held.passed(now);
             for view in &renewed.elections {
                 new |= held.shown(kept.session, view, sent);
             }
@@ -220,7 +229,7 @@ impl Ambassador {
     }
 
     /// Ends a session. Nothing may be believed of it any more.
-    async fn close(&self, session: SessionId) {
+    pub(super) async fn close(&self, session: SessionId) {
         if let Some(held) = self.held().get_mut(&session) {
             held.close();
         }
@@ -276,28 +285,51 @@ impl Ambassador {
     /// what was told is left, or the application has stopped.
     pub(super) async fn stop(&self, hook: &Hook) {
         self.stopping.store(true, Ordering::Release);
-        let sessions: Vec<(SessionId, Mono, Vec<_>)> = {
+        let believed: Vec<(SessionId, FencingToken, Name)> = {
             let held = self.held();
-            held.iter()
-                .map(|(session, held)| {
-                    let leads = held.leads.iter();
-                    let leads = leads.map(|((election, _), lead)| (election.clone(), lead.token));
-                    (*session, held.told_until, leads.collect())
-                })
-                .collect()
+            let believed = held.iter().map(|(session, held)| {
+                let leads = held.believed().into_iter();
+                leads.map(|(token, election)| (*session, token, election))
+            });
+            believed.flatten().collect()
         };
-        for (session, told_until, leads) in sessions {
-            let mut stopped = true;
-            for (election, token) in leads {
-                let left = told_until.since(clock::boottime());
-                if !left.is_zero() {
-                    stopped &= hook.drain(&self.proof, &election, token, left).await;
-                }
+        for (session, token, election) in believed {
+            let told = self.held().get(&session).map(|held| held.told_of(token));
+            let left = told.unwrap_or_default().since(clock::boottime());
+            if !left.is_zero() && hook.drain(&self.proof, &election, token, left).await {
+                self.stopped(session, &election, token);
+                self.resign(session, election, token).await;
             }
-            if !stopped {
-                self.told_has_passed(told_until).await;
-            }
+        }
+        let mut ends: Vec<(Mono, SessionId)> = {
+            let held = self.held();
+            let ends = held
+                .iter()
+                .map(|(session, held)| (held.told_until(), *session));
+            ends.collect()
+        };
+        // Whose end is near does not wait for the others.
+        ends.sort_unstable();
+        for (told_until, session) in ends {
+            self.told_has_passed(told_until).await;
             self.close(session).await;
+        }
+    }
+
+    /// Gives up a leadership that the application has stopped acting on: its successor need not wait for
+    /// what else was told of the session.
+    async fn resign(&self, session: SessionId, election: Name, token: FencingToken) {
+        let caller = Caller {
+            timeout: OPERATION_MAX,
+            ..Caller::default()
+        };
+        let command = Command::Resign {
+            election,
+            session,
+            token,
+        };
+        if let Err(error) = self.client.execute(&caller, command).await {
+            tracing::debug!(%error, %session, "a leadership was not given up; it ends with its session");
         }
     }
 
@@ -313,6 +345,66 @@ impl Ambassador {
                 () = tokio::time::sleep(left) => {}
                 changed = life.changed() => if changed.is_err() { return },
             }
+        }
+    }
+
+    /// Carries a command out, and takes note of what it opens. What the application says is heeded before.
+    pub(super) async fn pass_on(
+        &self,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Executed, Error> {
+        let executed = self.client.execute(caller, command.clone()).await?;
+        match (&executed.reply, command) {
+            (Reply::Session(Opened { session, terms }), _) => {
+                let mut all = self.held();
+                all.entry(*session).or_insert_with(|| Held::new(*terms));
+            }
+            (Reply::Campaigned(Campaigned { session, terms, .. }), Command::Campaign(campaign)) => {
+                let mut all = self.held();
+                let held = all.entry(*session).or_insert_with(|| Held::new(*terms));
+                held.candidacies
+                    .insert((campaign.election, campaign.candidate));
+                drop(all);
+                self.nudge();
+            }
+            _ => {}
+        }
+        Ok(executed)
+    }
+
+    /// What the application says of itself: it has stopped before it says so, and its trust ends before the
+    /// word is sent on.
+    fn heed(&self, command: &Command) {
+        match command {
+            // If the word gets lost the session runs out: nobody renews it.
+            Command::CloseSession { session } => self.forget(&[*session]),
+            Command::Resign {
+                election,
+                session,
+                token,
+            }
+            | Command::Drained {
+                election,
+                session,
+                token,
+            } => self.stopped(*session, election, *token),
+            Command::Leave {
+                election,
+                candidate,
+                session,
+            } => {
+                if let Some(held) = self.held().get_mut(session) {
+                    held.left(election.clone(), candidate.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_of_session(&self, session: SessionId, until: Mono) {
+        if let Some(held) = self.held().get_mut(&session) {
+            held.tell_of_session(until);
         }
     }
 
@@ -338,84 +430,40 @@ fn trusted_until(held: &Mutex<Sessions>, election: &Name) -> Option<Mono> {
 
 impl Local for Ambassador {
     fn standing(&self, election: &Name, candidate: &Name) -> Option<Standing> {
+        let key = (election.clone(), candidate.clone());
+        let mut all = self.held();
+        // Under the lock: who stops looks at what was told under it too, and no sooner.
         if self.stopping.load(Ordering::Acquire) {
             return None;
         }
-        let key = (election.clone(), candidate.clone());
         let now = clock::boottime();
-        for held in self.held().values_mut() {
-            let Some(lead) = held
-                .leads
-                .get(&key)
-                .filter(|lead| lead.holder.is_valid(now))
-            else {
-                continue;
-            };
-            let until = lead.holder.trusted_until().unwrap_or(now);
-            held.told_until = held.told_until.max(until);
-            return Some(Standing {
-                token: lead.token,
-                valid_for: until.since(now),
-            });
-        }
-        None
+        let (token, until) = all.values_mut().find_map(|held| held.tell(&key, now))?;
+        Some(Standing {
+            token,
+            valid_for: until.since(now),
+        })
     }
 }
 
 #[async_trait]
 impl ElectionService for Ambassador {
     async fn execute(&self, caller: &Caller, command: Command) -> Result<Executed, Error> {
-        // What the application says of itself ends its trust before the word is sent.
-        match &command {
-            Command::CloseSession { session } => {
-                if let Some(held) = self.held().get_mut(session) {
-                    held.close();
-                }
-            }
-            Command::Resign {
-                election,
+        self.heed(&command);
+        let sent = clock::boottime();
+        let executed = self.pass_on(caller, command).await?;
+        // The answer that a session was opened renews it.
+        let opened = match &executed.reply {
+            Reply::Session(Opened { session, terms })
+            | Reply::Campaigned(Campaigned {
                 session,
-                token,
-            }
-            | Command::Drained {
-                election,
-                session,
-                token,
-            } => {
-                if let Some(held) = self.held().get_mut(session) {
-                    held.release(election, Some(*token));
-                }
-            }
-            Command::Leave {
-                election,
-                candidate,
-                session,
-            } => {
-                if let Some(held) = self.held().get_mut(session) {
-                    held.release(election, None);
-                    held.candidacies
-                        .remove(&(election.clone(), candidate.clone()));
-                }
-            }
-            _ => {}
-        }
-        let executed = self.client.execute(caller, command.clone()).await?;
-        let mut all = self.held();
-        match (&executed.reply, command) {
-            (Reply::Session(Opened { session, terms }), _) => {
-                all.entry(*session).or_insert_with(|| Held::new(*terms));
-            }
-            (Reply::Campaigned(Campaigned { session, terms, .. }), Command::Campaign(campaign)) => {
-                let held = all.entry(*session).or_insert_with(|| Held::new(*terms));
-                held.candidacies
-                    .insert((campaign.election, campaign.candidate));
-                drop(all);
-                self.nudge();
-            }
-            (_, Command::CloseSession { session }) => {
-                all.remove(&session);
-            }
-            _ => {}
+                terms,
+                opened: true,
+                ..
+            }) if !executed.replayed => Some((*session, *terms)),
+            _ => None,
+        };
+        if let Some((session, terms)) = opened {
+            self.tell_of_session(session, sent + terms.trust());
         }
         Ok(executed)
     }
@@ -428,11 +476,8 @@ impl ElectionService for Ambassador {
     async fn renew(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error> {
         let sent = clock::boottime();
         let renewed = self.renew_untold(caller, renewal).await?;
-        let mut all = self.held();
         for kept in &renewed.live {
-            if let Some(held) = all.get_mut(&kept.session) {
-                held.told_until = held.told_until.max(sent + kept.terms.trust());
-            }
+            self.tell_of_session(kept.session, sent + kept.terms.trust());
         }
         Ok(renewed)
     }

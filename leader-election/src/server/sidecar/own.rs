@@ -10,9 +10,8 @@ use super::proof::Life;
 use crate::machine::{
     Campaign, Command, EndCause, Leadership, Liveness, Phase, Reply, SessionId, What,
 };
-use crate::service::{Caller, ElectionService as _, Observed};
+use crate::service::{Caller, Observed};
 use futures::StreamExt as _;
-use quorate_core::clock;
 use quorate_core::error::{Code, Error};
 use quorate_core::retry::Backoff;
 use quorate_core::types::{FencingToken, LogTime, Name};
@@ -87,7 +86,7 @@ impl Own {
                 Err(error) if error.code == Code::SessionExpired => return Ok(()),
                 Err(error) => {
                     // The id is another one's: this session stands for nothing.
-                    let _ = self.execute(Command::CloseSession { session }).await;
+                    self.ambassador.close(session).await;
                     return Err(error);
                 }
             };
@@ -183,10 +182,11 @@ impl Own {
             .hook
             .drain(self.ambassador.proof(), &self.election, token, within)
             .await;
-        let until = self.ambassador.withdraw(session, &self.election, token);
-        if !stopped && until > clock::boottime() {
-            self.ambassador.told_has_passed(until).await;
+        if stopped {
+            self.ambassador.stopped(session, &self.election, token);
         }
+        let until = self.ambassador.withdraw(session, &self.election, token);
+        self.ambassador.told_has_passed(until).await;
         self.drained(session, token).await;
     }
 
@@ -215,7 +215,7 @@ impl Own {
     }
 
     async fn execute(&self, command: Command) -> Result<Reply, Error> {
-        let executed = self.ambassador.execute(&Self::caller(), command).await?;
+        let executed = self.ambassador.pass_on(&Self::caller(), command).await?;
         Ok(executed.reply)
     }
 }
