@@ -128,19 +128,19 @@ impl Ambassador {
         }
     }
 
-    /// Renews every session, with what it stands for; gives the time to the next renewal.
+    /// Renews every session that is used, with what it stands for; gives the time to the next renewal.
     async fn renew_all(&self) -> Duration {
         let sessions: Vec<(SessionId, Duration, Vec<Name>)> = {
             let held = self.held();
-            held.iter()
-                .map(|(id, held)| {
-                    let elections = held
-                        .candidacies
-                        .iter()
-                        .map(|(election, _)| election.clone());
-                    (*id, held.terms.trust(), elections.collect())
-                })
-                .collect()
+            let used = held.iter().filter(|(_, held)| !held.closed);
+            used.map(|(id, held)| {
+                let elections = held
+                    .candidacies
+                    .iter()
+                    .map(|(election, _)| election.clone());
+                (*id, held.terms.trust(), elections.collect())
+            })
+            .collect()
         };
         let mut pause = IDLE;
         for (session, trust, elections) in sessions {
@@ -224,12 +224,26 @@ impl Ambassador {
     async fn close_all(&self) {
         let sessions: Vec<SessionId> = self.held().keys().copied().collect();
         for session in sessions {
-            self.close(session).await;
+            if !self.close(session).await {
+                self.nudge();
+            }
         }
     }
 
-    /// Ends a session. Nothing may be believed of it any more.
-    pub(super) async fn close(&self, session: SessionId) {
+    /// Ends a session that is not used any more, once nothing is left of what was told of it. It is not
+    /// renewed meanwhile, so if it cannot be closed it runs out.
+    pub(super) async fn retire(&self, session: SessionId) {
+        let told_until = self.held().get_mut(&session).map(|held| {
+            held.close();
+            held.told_until()
+        });
+        self.told_has_passed(told_until.unwrap_or_default()).await;
+        self.close(session).await;
+        self.forget(&[session]);
+    }
+
+    /// Ends a session. Nothing may be believed of it any more. False: it may not have ended.
+    async fn close(&self, session: SessionId) -> bool {
         if let Some(held) = self.held().get_mut(&session) {
             held.close();
         }
@@ -239,11 +253,13 @@ impl Ambassador {
         };
         let command = Command::CloseSession { session };
         match self.client.execute(&caller, command).await {
-            Ok(_) => self.forget(&[session]),
-            Err(error) if error.code == Code::SessionExpired => self.forget(&[session]),
-            Err(error) => {
-                tracing::warn!(%error, %session, "a session was not closed; trying again");
-                self.nudge();
+            Err(error) if error.code != Code::SessionExpired => {
+                tracing::warn!(%error, %session, "a session was not closed");
+                false
+            }
+            _ => {
+                self.forget(&[session]);
+                true
             }
         }
     }

@@ -13,6 +13,8 @@ mod hook;
 mod http;
 mod own;
 mod proof;
+#[cfg(test)]
+mod tests;
 
 use super::{VERSION, candidate, started};
 use crate::api::Api;
