@@ -259,10 +259,10 @@ async fn work_stops_before_the_lease_does_when_the_cluster_is_gone() {
     // Proves: without renewals the work is dropped while the lease still stands, by the margin.
     let node = Node::start(NodeConfig::in_memory()).await.unwrap();
     let node = ElectionNode::new(node);
-    let one = Election::from_service(Arc::new(node.clone())).ttl(Duration::from_millis(500));
+    let one = Election::from_service(Arc::new(node.clone())).ttl(Duration::from_secs(8));
     let guard = soon(
         one.campaign("e")
-            .margin(Duration::from_millis(200))
+            .margin(Duration::from_millis(3_500))
             .into_future(),
     )
     .await

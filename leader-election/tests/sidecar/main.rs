@@ -3,6 +3,7 @@
 
 #[path = "../container/mod.rs"]
 mod container;
+mod told;
 mod unknown;
 
 use container::Container;
@@ -58,6 +59,8 @@ struct Hooks {
     well: Arc<AtomicBool>,
     drained: Arc<AtomicU32>,
     last: Arc<Mutex<Option<Value>>>,
+    /// It does not stop leading this election.
+    hung: Option<&'static str>,
 }
 
 impl Hooks {
@@ -91,9 +94,11 @@ impl Hooks {
         }
         let status = if text.starts_with("POST") {
             let (_, body) = text.split_once("\r\n\r\n").unwrap();
-            *self.last.lock().unwrap() = serde_json::from_str(body).ok();
+            let asked: Value = serde_json::from_str(body).unwrap();
+            let stops = self.hung.is_none_or(|hung| asked["election"] != hung);
+            *self.last.lock().unwrap() = Some(asked);
             self.drained.fetch_add(1, Ordering::SeqCst);
-            "200 OK"
+            if stops { "200 OK" } else { "503 Busy" }
         } else if self.well.load(Ordering::SeqCst) {
             "200 OK"
         } else {

@@ -3,17 +3,16 @@
 //! Every session that is opened through this container is remembered with what it stands for. An
 //! acknowledgement of a renewal, whoever sent it, says what the session leads as of one instant, and until
 //! when that may be believed: from before the renewal was sent, for the trust of the session's terms. What
-//! this container tells the application about itself comes from there and nowhere else, and the latest end
-//! of what was told is remembered, because no session is closed before it unless the application is gone
-//! or has said that it has stopped.
+//! this container tells the application about itself comes from there and nowhere else, and the end of what
+//! was told is remembered, also of leaderships that are lost meanwhile, because no session is closed before
+//! it unless the application is gone or has said that it has stopped.
 
+use super::held::{Held, Sessions};
 use super::hook::Hook;
 use super::proof::{Life, Watch};
 use crate::api::{Local, Standing};
-use crate::convert::NO_SESSION;
 use crate::machine::{
-    Answer, Campaigned, Command, ElectionView, Opened, Phase, Query, Renewal, Renewed, Reply,
-    SessionId, limits,
+    Answer, Campaigned, Command, Opened, Query, Renewal, Renewed, Reply, SessionId, limits,
 };
 use crate::observe::{Begun, Contact};
 use crate::service::{Caller, ClusterInfo, ElectionService, Executed, Observation};
@@ -21,9 +20,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use quorate_core::clock;
 use quorate_core::error::{Code, Error, Kind};
-use quorate_core::lease::{Holder, Terms};
 use quorate_core::types::{FencingToken, Mono, Name};
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,96 +43,6 @@ pub(super) struct Ambassador {
     stopping: AtomicBool,
     nudge: Notify,
     contact: Arc<Contact>,
-}
-
-/// Those that were opened through this container.
-type Sessions = BTreeMap<SessionId, Held>;
-
-/// A session that was opened through this container.
-struct Held {
-    terms: Terms,
-    /// What it stands for: election and candidate.
-    candidacies: BTreeSet<(Name, Name)>,
-    /// What it led when it was last renewed.
-    leads: BTreeMap<(Name, Name), Lead>,
-    /// Tokens that were given up here: no late acknowledgement restores trust in them.
-    released: BTreeSet<FencingToken>,
-    /// The application or this container has ended it.
-    closed: bool,
-    /// The end of the latest validity that the application was told.
-    told_until: Mono,
-}
-
-/// A leadership, as of the last renewal that covered it.
-struct Lead {
-    token: FencingToken,
-    holder: Holder,
-}
-
-/// Released tokens that are remembered of a session: renewals under way are few.
-const RELEASED_MAX: usize = 1_024;
-
-impl Held {
-    fn new(terms: Terms) -> Self {
-        Self {
-            terms,
-            candidacies: BTreeSet::new(),
-            leads: BTreeMap::new(),
-            released: BTreeSet::new(),
-            closed: false,
-            told_until: Mono(0),
-        }
-    }
-
-    /// A renewal sent just after `sent` showed how this election stands. True for a leadership that was not
-    /// known of before.
-    fn shown(&mut self, session: SessionId, view: &ElectionView, sent: Mono) -> bool {
-        let led = view.leader.as_deref().filter(|leader| {
-            leader.session == session
-                && leader.session != NO_SESSION
-                && !matches!(leader.phase, Phase::Revoking { .. })
-                && !self.released.contains(&leader.token)
-                && self
-                    .candidacies
-                    .contains(&(view.election.clone(), leader.candidate.clone()))
-        });
-        let Some(leader) = led.filter(|_| !self.closed) else {
-            self.leads
-                .retain(|(election, _), _| *election != view.election);
-            return false;
-        };
-        let key = (view.election.clone(), leader.candidate.clone());
-        match self.leads.get_mut(&key) {
-            Some(lead) if lead.token == leader.token => {
-                lead.holder.renewed(sent);
-                false
-            }
-            _ => {
-                let lead = Lead {
-                    token: leader.token,
-                    holder: Holder::granted(self.terms, sent),
-                };
-                self.leads.insert(key, lead);
-                true
-            }
-        }
-    }
-
-    /// What it leads of an election is given up.
-    fn release(&mut self, election: &Name, token: Option<FencingToken>) {
-        let led = self.leads.iter().filter(|((of, _), _)| of == election);
-        let tokens: Vec<_> = led.map(|(_, lead)| lead.token).chain(token).collect();
-        self.leads.retain(|(of, _), _| of != election);
-        self.released.extend(tokens);
-        while self.released.len() > RELEASED_MAX {
-            self.released.pop_first();
-        }
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        self.leads.clear();
-    }
 }
 
 impl Ambassador {
@@ -176,7 +83,7 @@ impl Ambassador {
     }
 
     /// From here on the application is told no validity of this leadership any more; gives the end of the
-    /// latest that it was told.
+    /// latest that it was told, which stays remembered.
     pub(super) fn withdraw(
         &self,
         session: SessionId,
@@ -186,9 +93,16 @@ impl Ambassador {
         match self.held().get_mut(&session) {
             None => Mono(0),
             Some(held) => {
-                held.release(election, Some(token));
-                held.told_until
+                held.release(election, token);
+                held.told_of(token)
             }
+        }
+    }
+
+    /// The application has said that it does not act on this leadership any more.
+    pub(super) fn stopped(&self, session: SessionId, election: &Name, token: FencingToken) {
+        if let Some(held) = self.held().get_mut(&session) {
+            held.stopped(election, token);
         }
     }
 
@@ -214,19 +128,19 @@ impl Ambassador {
         }
     }
 
-    /// Renews every session, with what it stands for; gives the time to the next renewal.
+    /// Renews every session that is used, with what it stands for; gives the time to the next renewal.
     async fn renew_all(&self) -> Duration {
         let sessions: Vec<(SessionId, Duration, Vec<Name>)> = {
             let held = self.held();
-            held.iter()
-                .map(|(id, held)| {
-                    let elections = held
-                        .candidacies
-                        .iter()
-                        .map(|(election, _)| election.clone());
-                    (*id, held.terms.trust(), elections.collect())
-                })
-                .collect()
+            let used = held.iter().filter(|(_, held)| !held.closed);
+            used.map(|(id, held)| {
+                let elections = held
+                    .candidacies
+                    .iter()
+                    .map(|(election, _)| election.clone());
+                (*id, held.terms.trust(), elections.collect())
+            })
+            .collect()
         };
         let mut pause = IDLE;
         for (session, trust, elections) in sessions {
@@ -276,12 +190,14 @@ impl Ambassador {
     /// Takes an acknowledgement for what it covers.
     fn acknowledged(&self, sent: Mono, asked: &[Name], renewed: &Renewed) {
         self.forget(&renewed.ended);
+        let now = clock::boottime();
         let mut all = self.held();
         let mut new = false;
         for kept in &renewed.live {
             let Some(held) = all.get_mut(&kept.session) else {
                 continue;
             };
+            held.passed(now);
             for view in &renewed.elections {
                 new |= held.shown(kept.session, view, sent);
             }
@@ -308,12 +224,26 @@ impl Ambassador {
     async fn close_all(&self) {
         let sessions: Vec<SessionId> = self.held().keys().copied().collect();
         for session in sessions {
-            self.close(session).await;
+            if !self.close(session).await {
+                self.nudge();
+            }
         }
     }
 
-    /// Ends a session. Nothing may be believed of it any more.
-    async fn close(&self, session: SessionId) {
+    /// Ends a session that is not used any more, once nothing is left of what was told of it. It is not
+    /// renewed meanwhile, so if it cannot be closed it runs out.
+    pub(super) async fn retire(&self, session: SessionId) {
+        let told_until = self.held().get_mut(&session).map(|held| {
+            held.close();
+            held.told_until()
+        });
+        self.told_has_passed(told_until.unwrap_or_default()).await;
+        self.close(session).await;
+        self.forget(&[session]);
+    }
+
+    /// Ends a session. Nothing may be believed of it any more. False: it may not have ended.
+    async fn close(&self, session: SessionId) -> bool {
         if let Some(held) = self.held().get_mut(&session) {
             held.close();
         }
@@ -323,11 +253,13 @@ impl Ambassador {
         };
         let command = Command::CloseSession { session };
         match self.client.execute(&caller, command).await {
-            Ok(_) => self.forget(&[session]),
-            Err(error) if error.code == Code::SessionExpired => self.forget(&[session]),
-            Err(error) => {
-                tracing::warn!(%error, %session, "a session was not closed; trying again");
-                self.nudge();
+            Err(error) if error.code != Code::SessionExpired => {
+                tracing::warn!(%error, %session, "a session was not closed");
+                false
+            }
+            _ => {
+                self.forget(&[session]);
+                true
             }
         }
     }
@@ -369,28 +301,51 @@ impl Ambassador {
     /// what was told is left, or the application has stopped.
     pub(super) async fn stop(&self, hook: &Hook) {
         self.stopping.store(true, Ordering::Release);
-        let sessions: Vec<(SessionId, Mono, Vec<_>)> = {
+        let believed: Vec<(SessionId, FencingToken, Name)> = {
             let held = self.held();
-            held.iter()
-                .map(|(session, held)| {
-                    let leads = held.leads.iter();
-                    let leads = leads.map(|((election, _), lead)| (election.clone(), lead.token));
-                    (*session, held.told_until, leads.collect())
-                })
-                .collect()
+            let believed = held.iter().map(|(session, held)| {
+                let leads = held.believed().into_iter();
+                leads.map(|(token, election)| (*session, token, election))
+            });
+            believed.flatten().collect()
         };
-        for (session, told_until, leads) in sessions {
-            let mut stopped = true;
-            for (election, token) in leads {
-                let left = told_until.since(clock::boottime());
-                if !left.is_zero() {
-                    stopped &= hook.drain(&self.proof, &election, token, left).await;
-                }
+        for (session, token, election) in believed {
+            let told = self.held().get(&session).map(|held| held.told_of(token));
+            let left = told.unwrap_or_default().since(clock::boottime());
+            if !left.is_zero() && hook.drain(&self.proof, &election, token, left).await {
+                self.stopped(session, &election, token);
+                self.resign(session, election, token).await;
             }
-            if !stopped {
-                self.told_has_passed(told_until).await;
-            }
+        }
+        let mut ends: Vec<(Mono, SessionId)> = {
+            let held = self.held();
+            let ends = held
+                .iter()
+                .map(|(session, held)| (held.told_until(), *session));
+            ends.collect()
+        };
+        // Whose end is near does not wait for the others.
+        ends.sort_unstable();
+        for (told_until, session) in ends {
+            self.told_has_passed(told_until).await;
             self.close(session).await;
+        }
+    }
+
+    /// Gives up a leadership that the application has stopped acting on: its successor need not wait for
+    /// what else was told of the session.
+    async fn resign(&self, session: SessionId, election: Name, token: FencingToken) {
+        let caller = Caller {
+            timeout: OPERATION_MAX,
+            ..Caller::default()
+        };
+        let command = Command::Resign {
+            election,
+            session,
+            token,
+        };
+        if let Err(error) = self.client.execute(&caller, command).await {
+            tracing::debug!(%error, %session, "a leadership was not given up; it ends with its session");
         }
     }
 
@@ -406,6 +361,66 @@ impl Ambassador {
                 () = tokio::time::sleep(left) => {}
                 changed = life.changed() => if changed.is_err() { return },
             }
+        }
+    }
+
+    /// Carries a command out, and takes note of what it opens. What the application says is heeded before.
+    pub(super) async fn pass_on(
+        &self,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Executed, Error> {
+        let executed = self.client.execute(caller, command.clone()).await?;
+        match (&executed.reply, command) {
+            (Reply::Session(Opened { session, terms }), _) => {
+                let mut all = self.held();
+                all.entry(*session).or_insert_with(|| Held::new(*terms));
+            }
+            (Reply::Campaigned(Campaigned { session, terms, .. }), Command::Campaign(campaign)) => {
+                let mut all = self.held();
+                let held = all.entry(*session).or_insert_with(|| Held::new(*terms));
+                held.candidacies
+                    .insert((campaign.election, campaign.candidate));
+                drop(all);
+                self.nudge();
+            }
+            _ => {}
+        }
+        Ok(executed)
+    }
+
+    /// What the application says of itself: it has stopped before it says so, and its trust ends before the
+    /// word is sent on.
+    fn heed(&self, command: &Command) {
+        match command {
+            // If the word gets lost the session runs out: nobody renews it.
+            Command::CloseSession { session } => self.forget(&[*session]),
+            Command::Resign {
+                election,
+                session,
+                token,
+            }
+            | Command::Drained {
+                election,
+                session,
+                token,
+            } => self.stopped(*session, election, *token),
+            Command::Leave {
+                election,
+                candidate,
+                session,
+            } => {
+                if let Some(held) = self.held().get_mut(session) {
+                    held.left(election.clone(), candidate.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_of_session(&self, session: SessionId, until: Mono) {
+        if let Some(held) = self.held().get_mut(&session) {
+            held.tell_of_session(until);
         }
     }
 
@@ -431,84 +446,40 @@ fn trusted_until(held: &Mutex<Sessions>, election: &Name) -> Option<Mono> {
 
 impl Local for Ambassador {
     fn standing(&self, election: &Name, candidate: &Name) -> Option<Standing> {
+        let key = (election.clone(), candidate.clone());
+        let mut all = self.held();
+        // Under the lock: who stops looks at what was told under it too, and no sooner.
         if self.stopping.load(Ordering::Acquire) {
             return None;
         }
-        let key = (election.clone(), candidate.clone());
         let now = clock::boottime();
-        for held in self.held().values_mut() {
-            let Some(lead) = held
-                .leads
-                .get(&key)
-                .filter(|lead| lead.holder.is_valid(now))
-            else {
-                continue;
-            };
-            let until = lead.holder.trusted_until().unwrap_or(now);
-            held.told_until = held.told_until.max(until);
-            return Some(Standing {
-                token: lead.token,
-                valid_for: until.since(now),
-            });
-        }
-        None
+        let (token, until) = all.values_mut().find_map(|held| held.tell(&key, now))?;
+        Some(Standing {
+            token,
+            valid_for: until.since(now),
+        })
     }
 }
 
 #[async_trait]
 impl ElectionService for Ambassador {
     async fn execute(&self, caller: &Caller, command: Command) -> Result<Executed, Error> {
-        // What the application says of itself ends its trust before the word is sent.
-        match &command {
-            Command::CloseSession { session } => {
-                if let Some(held) = self.held().get_mut(session) {
-                    held.close();
-                }
-            }
-            Command::Resign {
-                election,
+        self.heed(&command);
+        let sent = clock::boottime();
+        let executed = self.pass_on(caller, command).await?;
+        // The answer that a session was opened renews it.
+        let opened = match &executed.reply {
+            Reply::Session(Opened { session, terms })
+            | Reply::Campaigned(Campaigned {
                 session,
-                token,
-            }
-            | Command::Drained {
-                election,
-                session,
-                token,
-            } => {
-                if let Some(held) = self.held().get_mut(session) {
-                    held.release(election, Some(*token));
-                }
-            }
-            Command::Leave {
-                election,
-                candidate,
-                session,
-            } => {
-                if let Some(held) = self.held().get_mut(session) {
-                    held.release(election, None);
-                    held.candidacies
-                        .remove(&(election.clone(), candidate.clone()));
-                }
-            }
-            _ => {}
-        }
-        let executed = self.client.execute(caller, command.clone()).await?;
-        let mut all = self.held();
-        match (&executed.reply, command) {
-            (Reply::Session(Opened { session, terms }), _) => {
-                all.entry(*session).or_insert_with(|| Held::new(*terms));
-            }
-            (Reply::Campaigned(Campaigned { session, terms, .. }), Command::Campaign(campaign)) => {
-                let held = all.entry(*session).or_insert_with(|| Held::new(*terms));
-                held.candidacies
-                    .insert((campaign.election, campaign.candidate));
-                drop(all);
-                self.nudge();
-            }
-            (_, Command::CloseSession { session }) => {
-                all.remove(&session);
-            }
-            _ => {}
+                terms,
+                opened: true,
+                ..
+            }) if !executed.replayed => Some((*session, *terms)),
+            _ => None,
+        };
+        if let Some((session, terms)) = opened {
+            self.tell_of_session(session, sent + terms.trust());
         }
         Ok(executed)
     }
@@ -521,11 +492,8 @@ impl ElectionService for Ambassador {
     async fn renew(&self, caller: &Caller, renewal: Renewal) -> Result<Renewed, Error> {
         let sent = clock::boottime();
         let renewed = self.renew_untold(caller, renewal).await?;
-        let mut all = self.held();
         for kept in &renewed.live {
-            if let Some(held) = all.get_mut(&kept.session) {
-                held.told_until = held.told_until.max(sent + kept.terms.trust());
-            }
+            self.tell_of_session(kept.session, sent + kept.terms.trust());
         }
         Ok(renewed)
     }

@@ -8,10 +8,13 @@
 
 mod ambassador;
 mod compat;
+mod held;
 mod hook;
 mod http;
 mod own;
 mod proof;
+#[cfg(test)]
+mod tests;
 
 use super::{VERSION, candidate, started};
 use crate::api::Api;

@@ -10,10 +10,9 @@ use super::proof::Life;
 use crate::machine::{
     Campaign, Command, EndCause, Leadership, Liveness, Phase, Reply, SessionId, What,
 };
-use crate::service::{Caller, ElectionService as _, Observed};
+use crate::service::{Caller, Observed};
 use futures::StreamExt as _;
-use quorate_core::clock;
-use quorate_core::error::{Code, Error};
+use quorate_core::error::{Code, Error, Kind};
 use quorate_core::retry::Backoff;
 use quorate_core::types::{FencingToken, LogTime, Name};
 use std::sync::Arc;
@@ -43,12 +42,10 @@ impl Own {
                 if life.wait_for(|life| *life == Life::Proven).await.is_err() {
                     return;
                 }
-                let Err(error) = self.campaign().await else {
-                    backoff.reset();
-                    continue;
-                };
-                tracing::warn!(%error, election = %self.election, "cannot stand for election; trying again");
-                tokio::time::sleep(backoff.next(error.retry_after_ms)).await;
+                match self.campaign().await {
+                    Ok(()) => backoff.reset(),
+                    Err(error) => self.pause(&mut backoff, &error).await,
+                }
             }
         };
         drain.run_until_cancelled(standing).await;
@@ -61,7 +58,8 @@ impl Own {
         }
     }
 
-    /// One candidacy, until its session has ended or the application's life is proven anew.
+    /// One candidacy, until its session has ended or the cluster refuses it. What fails is tried again under
+    /// the same session: it may lead, whatever became of the attempt.
     async fn campaign(&self) -> Result<(), Error> {
         let open = Command::OpenSession {
             ttl_ms: self.ttl_ms,
@@ -72,30 +70,30 @@ impl Own {
         };
         let session = opened.session;
         let mut life = self.ambassador.proof().life();
+        let mut backoff = Backoff::default();
         let mut was_failing = false;
-        loop {
-            let command = Command::Campaign(Campaign {
-                election: self.election.clone(),
-                candidate: self.candidate.clone(),
-                liveness: Liveness::Session(session),
-                priority: 0,
-                metadata: "".into(),
-            });
-            let revision = match self.execute(command).await {
-                Ok(Reply::Campaigned(campaigned)) => campaigned.revision,
-                Ok(_) => return Err(crate::convert::reply::misfit()),
+        while self.ambassador.holds(session) {
+            if life.wait_for(|life| *life != Life::Failing).await.is_err()
+                || *life.borrow() == Life::Gone
+            {
+                return Ok(());
+            }
+            let revision = match self.join(session).await {
+                Ok(revision) => revision,
                 Err(error) if error.code == Code::SessionExpired => return Ok(()),
-                Err(error) => {
-                    // The id is another one's: this session stands for nothing.
-                    let _ = self.execute(Command::CloseSession { session }).await;
+                Err(error) if error.code.kind() == Kind::Rejected => {
+                    // The id is another one's, say: this session stands for nothing any more.
+                    self.ambassador.retire(session).await;
                     return Err(error);
                 }
-            };
-            tokio::select! {
-                followed = self.follow(session, revision, was_failing) => {
-                    followed?;
-                    was_failing = false;
+                Err(error) => {
+                    self.pause(&mut backoff, &error).await;
+                    continue;
                 }
+            };
+            backoff.reset();
+            tokio::select! {
+                () = self.follow(session, revision, was_failing) => was_failing = false,
                 // It failed its health check, and stands again once it is well.
                 lost = life.wait_for(|life| *life == Life::Failing) => {
                     if lost.is_err() {
@@ -104,23 +102,56 @@ impl Own {
                     was_failing = true;
                 }
             }
-            if !self.ambassador.holds(session) {
-                return Ok(());
-            }
-            if life.wait_for(|life| *life != Life::Failing).await.is_err()
-                || *life.borrow() == Life::Gone
-            {
-                return Ok(());
-            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, backoff: &mut Backoff, error: &Error) {
+        tracing::warn!(%error, election = %self.election, "cannot stand for election; trying again");
+        tokio::time::sleep(backoff.next(error.retry_after_ms)).await;
+    }
+
+    /// Becomes a candidate, or stands again; gives the revision to follow the election from.
+    async fn join(&self, session: SessionId) -> Result<u64, Error> {
+        let command = Command::Campaign(Campaign {
+            election: self.election.clone(),
+            candidate: self.candidate.clone(),
+            liveness: Liveness::Session(session),
+            priority: 0,
+            metadata: "".into(),
+        });
+        match self.execute(command).await? {
+            Reply::Campaigned(campaigned) => Ok(campaigned.revision),
+            _ => Err(crate::convert::reply::misfit()),
         }
     }
 
     /// Follows the election while the session is held. Whose leadership is revoked is passed over until it
     /// stands anew, so after a failure (`was_failing`) that is over, the end of what was revoked ends this.
-    async fn follow(&self, session: SessionId, after: u64, was_failing: bool) -> Result<(), Error> {
+    async fn follow(&self, session: SessionId, mut after: u64, was_failing: bool) {
+        let mut backoff = Backoff::default();
+        while self.ambassador.holds(session) {
+            let before = after;
+            let Err(error) = self.observe(session, &mut after, was_failing).await else {
+                return;
+            };
+            if after > before {
+                backoff.reset();
+            }
+            self.pause(&mut backoff, &error).await;
+        }
+    }
+
+    /// The same until the observation fails; then `after` is the last revision that was told.
+    async fn observe(
+        &self,
+        session: SessionId,
+        after: &mut u64,
+        was_failing: bool,
+    ) -> Result<(), Error> {
         let mut observed = self
             .ambassador
-            .observe_unproven(&Self::caller(), self.election.clone(), Some(after))
+            .observe_unproven(&Self::caller(), self.election.clone(), Some(*after))
             .await?;
         let mut look = tokio::time::interval(Duration::from_millis(500));
         loop {
@@ -128,6 +159,7 @@ impl Own {
                 next = observed.next() => match next {
                     Some(told) => {
                         let told = told?;
+                        *after = told.revision().unwrap_or(*after);
                         self.told(session, &told).await;
                         if was_failing && self.is_own_revoked_end(&told) {
                             return Ok(());
@@ -183,10 +215,11 @@ impl Own {
             .hook
             .drain(self.ambassador.proof(), &self.election, token, within)
             .await;
-        let until = self.ambassador.withdraw(session, &self.election, token);
-        if !stopped && until > clock::boottime() {
-            self.ambassador.told_has_passed(until).await;
+        if stopped {
+            self.ambassador.stopped(session, &self.election, token);
         }
+        let until = self.ambassador.withdraw(session, &self.election, token);
+        self.ambassador.told_has_passed(until).await;
         self.drained(session, token).await;
     }
 
@@ -215,7 +248,7 @@ impl Own {
     }
 
     async fn execute(&self, command: Command) -> Result<Reply, Error> {
-        let executed = self.ambassador.execute(&Self::caller(), command).await?;
+        let executed = self.ambassador.pass_on(&Self::caller(), command).await?;
         Ok(executed.reply)
     }
 }

@@ -101,7 +101,7 @@ impl Watch {
         }
     }
 
-    fn set(&self, next: Life) {
+    pub(super) fn set(&self, next: Life) {
         self.life.send_if_modified(|life| {
             // A process that has exited does not come back.
             let changed = *life != Life::Gone && *life != next;
