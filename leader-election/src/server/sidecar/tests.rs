@@ -277,7 +277,7 @@ fn led(election: &Name, candidate: &Name, token: u64) -> ElectionView {
             since: LogTime(0),
             phase: Phase::Leading,
         })),
-        ..ElectionView::absent(election, 1)
+        ..ElectionView::absent(election, 1, LogTime(0))
     }
 }
 
