@@ -281,14 +281,6 @@ async fn bodies() {
                 "session_expired",
                 "session",
             ),
-            (
-                "POST",
-                leases,
-                r#"{"worker":"w","complete":[{"lease_id":"x"}]}"#,
-                400,
-                invalid,
-                "complete[0]: lease_id",
-            ),
         ],
     )
     .await;
