@@ -57,12 +57,12 @@ pub fn init(settings: &Settings, destination: Destination) -> Result<(), ConfigE
             .finish()
             .try_init(),
     };
-    if std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
-        tracing::warn!(
-            "OTEL_* is set and does nothing: this version exports no traces; metrics are at /metrics of ops_listen"
-        );
-    }
     if destination == Destination::Stdout {
+        if std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
+            tracing::warn!(
+                "OTEL_* is set and does nothing: this version exports no traces; metrics are at /metrics of ops_listen"
+            );
+        }
         log_panics();
     }
     Ok(())

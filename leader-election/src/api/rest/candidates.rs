@@ -6,6 +6,7 @@ use crate::api::Api;
 use crate::api::campaign::Waited;
 use crate::convert::reply::misfit;
 use crate::machine::{Campaign, Command, Liveness, Reply};
+use crate::service::Caller;
 use axum::Json;
 use axum::extract::State;
 use quorate_core::error::{Code, Error};
@@ -13,12 +14,16 @@ use quorate_core::runtime::extract::{Path, Query as Parameters};
 use quorate_core::runtime::problem::Problem;
 use quorate_core::types::FencingToken;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Length of the session of a candidate that names neither a length nor a session.
 const TTL_MS_DEFAULT: u64 = 10_000;
+
+/// For the look before a resignation.
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -172,11 +177,13 @@ async fn resign(
 ) -> Result<Json<Ended>, Error> {
     let (election, id) = (name("election", &election)?, name("id", &id)?);
     let token = FencingToken(body.fencing_token);
-    // A token belongs to one candidate for ever: nothing changes between this look and the resignation.
-    let view = match api.view(&caller, election.clone()).await {
-        Err(error) if error.code == Code::NotFound => None,
-        view => Some(view?),
+    // A token belongs to one candidate for ever: nothing changes between this look and the resignation. What cannot be
+    // looked at stops nobody from giving up.
+    let look = Caller {
+        timeout: caller.timeout.min(LOOK_MAX),
+        ..caller.clone()
     };
+    let view = api.view(&look, election.clone()).await.ok();
     let holder = view.as_ref().and_then(|view| view.held_under(token));
     if let Some(holder) = holder.filter(|holder| holder.candidate != id) {
         return Err(Error::new(
