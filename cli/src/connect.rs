@@ -91,7 +91,7 @@ pub(crate) fn election(flags: &ClientFlags) -> Outcome<Election> {
     Ok(Election::over(client))
 }
 
-/// The same for an election.
+/// One server of an election alone, for questions about itself.
 pub(crate) fn one_election(
     settings: &Settings,
     server: &str,

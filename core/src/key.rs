@@ -34,7 +34,7 @@ fn digest(parts: &[&[u8]]) -> u128 {
 }
 
 /// The key of a request under a caller's `Idempotency-Key`. `route` is the method with the path or the
-/// gRPC method; `body` the request as it came.
+/// gRPC method; `parts` are the request as it came, its query and its body.
 ///
 /// # Errors
 /// The key is empty or too long.
@@ -42,7 +42,7 @@ pub fn idempotency_key(
     principal: &Principal,
     route: &str,
     key: &str,
-    body: &[u8],
+    parts: &[&[u8]],
 ) -> Result<OpKey, Error> {
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
         return Err(Error::invalid(format!(
@@ -52,7 +52,7 @@ pub fn idempotency_key(
     }
     Ok(OpKey::Idempotency {
         key: digest(&[principal.0.as_bytes(), route.as_bytes(), key.as_bytes()]),
-        body: digest(&[body]),
+        body: digest(parts),
     })
 }
 
@@ -116,7 +116,7 @@ mod tests {
             &Principal(who.into()),
             route,
             key,
-            body,
+            &[body],
         ) {
             Ok(OpKey::Idempotency { key, body }) => (key, body),
             other => panic!("{other:?}"),

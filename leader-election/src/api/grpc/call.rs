@@ -27,7 +27,7 @@ pub(super) fn identify_operation<T: Message>(
     let mut caller = identify(request)?;
     if let Some(key) = text(request.metadata(), IDEMPOTENCY_KEY)? {
         let body = request.get_ref().encode_to_vec();
-        caller.key = Some(idempotency_key(&caller.principal, method, key, &body)?);
+        caller.key = Some(idempotency_key(&caller.principal, method, key, &[&body])?);
     }
     Ok(caller)
 }

@@ -83,7 +83,7 @@ async fn identify(request: Request, api: &Api) -> Result<(Request, Caller), Erro
         &caller.principal,
         &route,
         &key,
-        &[query.as_bytes(), &body].concat(),
+        &[query.as_bytes(), &body],
     )?);
     Ok((Request::from_parts(parts, Body::from(body)), caller))
 }

@@ -43,7 +43,7 @@ pub(super) fn identify_operation<T>(
         }
         (Some(key), None) => {
             let body = hashed(request.get_ref());
-            Some(idempotency_key(&caller.principal, method, key, &body)?)
+            Some(idempotency_key(&caller.principal, method, key, &[&body])?)
         }
         (None, Some(stream)) => Some(numbered(metadata, stream)?),
     };

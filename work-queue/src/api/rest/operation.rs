@@ -93,7 +93,7 @@ async fn identify(
         &caller.principal,
         &route,
         &key,
-        &[query.as_bytes(), &body].concat(),
+        &[query.as_bytes(), &body],
     )?);
     Ok((
         Request::from_parts(parts, Body::from(body)),
